@@ -1,0 +1,106 @@
+//! One of an agent's parallel tunnels.
+
+use std::time::Instant;
+
+use super::{Ending, VERIFY_WITHIN, patient, quick};
+use crate::backoff::Backoff;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Dials at `until`; `refused` when the last end needs people.
+    Waiting {
+        until: Instant,
+        refused: bool,
+    },
+    Dialling,
+    /// Connected, but the gateway has not used it yet; `until` is absent once it is being recycled.
+    Unproven {
+        until: Option<Instant>,
+    },
+    Verified {
+        since: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    phase: Phase,
+    gateway: usize,
+    epoch: u64,
+    quick: Backoff,
+    patient: Backoff,
+}
+
+impl Slot {
+    pub(super) fn waiting_until(until: Instant) -> Self {
+        let phase = Phase::Waiting { until, refused: false };
+        Self { phase, gateway: 0, epoch: 0, quick: quick(), patient: patient() }
+    }
+
+    pub(super) fn dial(&mut self, gateway: usize, epoch: u64) {
+        (self.phase, self.gateway, self.epoch) = (Phase::Dialling, gateway, epoch);
+    }
+
+    pub(super) fn connected(&mut self, now: Instant) {
+        if self.phase == Phase::Dialling {
+            self.phase = Phase::Unproven { until: Some(now + VERIFY_WITHIN) };
+        }
+    }
+
+    pub(super) fn verified(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Dialling | Phase::Unproven { .. }) {
+            self.phase = Phase::Verified { since: now };
+        }
+    }
+
+    pub(super) fn recycling(&mut self) {
+        self.phase = Phase::Unproven { until: None };
+    }
+
+    pub(super) fn ended(&mut self, ending: Ending, now: Instant, random: u64) {
+        if let Phase::Verified { since } = self.phase {
+            let uptime = now.saturating_duration_since(since);
+            self.quick.connected_for(uptime);
+            self.patient.connected_for(uptime);
+        }
+        let refused = ending.needs_people();
+        let wait = if refused { &mut self.patient } else { &mut self.quick }.next_wait(random);
+        self.phase = Phase::Waiting { until: now + wait, refused };
+    }
+
+    pub(super) fn retry_refused(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Waiting { refused: true, .. }) {
+            self.phase = Phase::Waiting { until: now, refused: false };
+        }
+    }
+
+    /// When something is due for this slot.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting { until, .. } => Some(until),
+            Phase::Unproven { until } => until,
+            Phase::Dialling | Phase::Verified { .. } => None,
+        }
+    }
+
+    /// Whether it has, or is about to have, a tunnel to `gateway`.
+    pub(super) fn holds(&self, gateway: usize) -> bool {
+        !self.is_waiting() && self.gateway == gateway
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn gateway(&self) -> usize {
+        self.gateway
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}

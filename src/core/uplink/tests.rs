@@ -1,0 +1,165 @@
+use super::*;
+
+struct World {
+    uplink: Uplink,
+    now: Instant,
+}
+
+impl World {
+    fn new(slots: usize, gateways: usize) -> Self {
+        let now = Instant::now();
+        Self { uplink: Uplink::new(slots, gateways, now), now }
+    }
+
+    fn commands(&mut self) -> Vec<Command> {
+        std::iter::from_fn(|| self.uplink.poll_command()).collect()
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Command> {
+        self.now += time;
+        self.uplink.handle_timeout(self.now);
+        self.commands()
+    }
+
+    /// Jumps to what is due next.
+    fn step(&mut self) -> Vec<Command> {
+        let due = self.uplink.poll_timeout().unwrap();
+        self.pass(due.saturating_duration_since(self.now))
+    }
+
+    fn up(&mut self, slot: usize, epoch: u64) {
+        self.uplink.connected(slot, epoch, self.now);
+        self.uplink.verified(slot, epoch, self.now);
+    }
+
+    fn end(&mut self, slot: usize, epoch: u64, ending: Ending, random: u64) {
+        self.uplink.ended(slot, epoch, ending, self.now, random);
+    }
+
+    fn wait_of(&self, slot: usize) -> Duration {
+        self.uplink.next_dial(slot).unwrap() - self.now
+    }
+}
+
+fn dial(slot: usize, gateway: usize, epoch: u64) -> Command {
+    Command::Dial { slot, gateway, epoch }
+}
+
+#[test]
+fn slots_spread_over_the_gateways() {
+    let mut world = World::new(4, 2);
+    assert_eq!(world.pass(Duration::ZERO), [dial(0, 0, 1)]);
+    assert_eq!(world.pass(STAGGER), [dial(1, 1, 2)]);
+    assert_eq!(world.pass(STAGGER), [dial(2, 0, 3)]);
+    assert_eq!(world.pass(STAGGER), [dial(3, 1, 4)]);
+    assert_eq!(world.uplink.poll_timeout(), None, "dials have their own deadlines");
+}
+
+#[test]
+fn a_slot_leaves_a_gateway_that_fails() {
+    let mut world = World::new(1, 3);
+    assert_eq!(world.pass(Duration::ZERO), [dial(0, 0, 1)]);
+    world.end(0, 1, Ending::Unreachable, 0);
+    assert_eq!(world.step(), [dial(0, 1, 2)]);
+    world.end(0, 2, Ending::Unreachable, 0);
+    assert_eq!(world.step(), [dial(0, 2, 3)]);
+    world.end(0, 3, Ending::Unreachable, 0);
+    assert_eq!(world.step(), [dial(0, 0, 4)]);
+}
+
+#[test]
+fn only_a_stable_tunnel_resets_the_backoff() {
+    let mut world = World::new(1, 1);
+    world.step();
+    for epoch in 1..=3 {
+        world.end(0, epoch, Ending::Unreachable, u64::MAX);
+        world.step();
+    }
+    world.up(0, 4);
+    world.now += Duration::from_secs(1);
+    world.end(0, 4, Ending::Lost, u64::MAX);
+    assert_eq!(world.wait_of(0).as_millis(), 3_999, "a second of service is not stable");
+    world.step();
+    world.up(0, 5);
+    world.now += Duration::from_secs(15);
+    world.end(0, 5, Ending::Lost, u64::MAX);
+    assert_eq!(world.wait_of(0).as_millis(), 499);
+}
+
+#[test]
+fn trouble_for_people_is_retried_slowly_but_for_ever() {
+    let mut world = World::new(1, 1);
+    world.step();
+    for epoch in 1..=10 {
+        world.end(0, epoch, Ending::Revoked, u64::MAX);
+        assert!(world.uplink.is_revoked());
+        assert!(world.wait_of(0) >= Duration::from_secs(9));
+        world.step();
+    }
+    world.end(0, 11, Ending::Fenced, u64::MAX);
+    assert_eq!(world.wait_of(0).as_secs(), 299);
+    world.uplink.credential_changed(world.now);
+    assert_eq!(world.step(), [dial(0, 0, 12)]);
+    world.up(0, 12);
+    assert!(!world.uplink.is_revoked());
+}
+
+#[test]
+fn a_tunnel_that_is_never_used_is_recycled_once() {
+    let mut world = World::new(1, 1);
+    world.step();
+    world.uplink.connected(0, 1, world.now);
+    assert_eq!(world.pass(VERIFY_WITHIN - Duration::from_millis(1)), []);
+    assert_eq!(world.pass(Duration::from_millis(1)), [Command::Recycle { slot: 0, epoch: 1 }]);
+    assert_eq!(world.pass(VERIFY_WITHIN), []);
+    world.end(0, 1, Ending::Lost, 0);
+    assert_eq!(world.step(), [dial(0, 0, 2)]);
+}
+
+#[test]
+fn a_draining_gateway_is_left_for_another_while_its_tunnel_lives_on() {
+    let mut world = World::new(1, 2);
+    world.step();
+    world.up(0, 1);
+    world.uplink.draining(0, 1, world.now, 0);
+    assert_eq!(world.uplink.verified_count(), 0);
+    assert_eq!(world.step(), [dial(0, 1, 2)]);
+    world.up(0, 2);
+    world.end(0, 1, Ending::Closed, 0);
+    assert_eq!(world.uplink.verified_count(), 1, "the end of the old tunnel is no news");
+}
+
+#[test]
+fn the_only_gateway_is_dialled_even_while_it_drains() {
+    let mut world = World::new(1, 1);
+    world.step();
+    world.up(0, 1);
+    world.uplink.draining(0, 1, world.now, 0);
+    assert_eq!(world.step(), [dial(0, 0, 2)]);
+}
+
+#[test]
+fn news_of_older_connections_changes_nothing() {
+    let mut world = World::new(1, 1);
+    world.step();
+    world.end(0, 1, Ending::Lost, 0);
+    world.step();
+    world.uplink.connected(0, 1, world.now);
+    world.uplink.verified(0, 1, world.now);
+    assert_eq!(world.uplink.verified_count(), 0);
+    world.up(0, 2);
+    world.end(0, 1, Ending::Lost, 0);
+    assert_eq!(world.uplink.verified_count(), 1);
+}
+
+#[test]
+fn a_stopped_uplink_dials_no_more() {
+    let mut world = World::new(2, 1);
+    world.pass(Duration::ZERO);
+    world.up(0, 1);
+    world.uplink.stop();
+    assert_eq!(world.pass(STAGGER), []);
+    world.end(0, 1, Ending::Closed, 0);
+    assert_eq!(world.uplink.poll_timeout(), None);
+    assert_eq!(world.pass(Duration::from_secs(60)), []);
+}
