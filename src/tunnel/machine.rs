@@ -1,0 +1,396 @@
+//! The protocol of one tunnel, without sockets, tasks or clock.
+//!
+//! [`Tunnel`] has four kinds of methods, to be driven in this way:
+//! - **inputs**: `handle_frame` for each frame of the peer, `handle_timeout` when [`Tunnel::poll_timeout`] is reached,
+//!   `lost` when the connection broke;
+//! - **operations** of the application: `open`, `accept`, `refuse`, `send`, `recv`, `finish`, `reset`, `release`, `drain`,
+//!   `close`;
+//! - **polls**, after any of these: `poll_event` until `None`, and `poll_transmit` whenever the connection can take bytes;
+//! - plain getters.
+//!
+//! ```text
+//!              hello of the peer           close(), a protocol error,            its close has left
+//!  Greeting ───────────────────▶ Ready ── silence, a deadline ─────▶ Closing ────────────────▶ Closed
+//!     └──────────────────────────────────────────▲                       peer's close, lost() ─────▲
+//!
+//!  a session:      open / Open frame            OpenAck ok             both fins consumed, released
+//!  (gateway)     ─────────────────▶ Opening ─────────────▶ Open ──────────────────────────────────▶ gone
+//!  (agent)       ─────────────────▶ Offered ─ accept() ──▶ Open          reset by either end ──────▶ gone
+//! ```
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    budget::Budget,
+    frame::{CloseReason, Frame, Hello, OpenResult, ResetReason, SessionKind},
+    session::{CreditDue, Session},
+};
+
+mod config;
+mod event;
+mod liveness;
+mod operations;
+mod receive;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+mod transmit;
+
+pub use config::{Config, Liveness, Role};
+pub use event::{Event, NotSent, ProtocolError, Received, Refusal};
+use liveness::Pulse;
+use transmit::Lanes;
+
+/// One end of a tunnel. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Tunnel {
+    config: Config,
+    role: Role,
+    hello: Hello,
+    peer: Option<Hello>,
+    phase: Phase,
+    budget: Budget,
+    sessions: HashMap<u64, Entry, BuildHasherDefault<IdHasher>>,
+    /// Highest session id ever opened here: below it an unknown id is an old one, above it a fault.
+    last_opened: u64,
+    /// Sessions whose open is not answered yet.
+    unanswered: usize,
+    /// Sessions that a drain waits for.
+    resource_sessions: usize,
+    open_deadlines: BTreeSet<(Instant, u64)>,
+    pulse: Pulse,
+    hello_by: Instant,
+    /// Sessions whose peer may forget bytes, told together when `credit_at` comes.
+    credit_later: Vec<u64>,
+    credit_at: Option<Instant>,
+    drain: Option<Drain>,
+    peer_draining: bool,
+    premature_resets: (Instant, u32),
+    lanes: Lanes,
+    frames_in: u64,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Ready,
+    /// The close frame waits to leave.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Drain {
+    at: Instant,
+    done: bool,
+}
+
+/// A session as its tunnel sees it.
+#[derive(Debug)]
+struct Entry {
+    session: Session,
+    phase: SessionPhase,
+    kind: SessionKind,
+    /// The application let go of it; what remains is sent and then forgotten.
+    released: bool,
+    /// A reader found nothing and waits for [`Event::Readable`].
+    reader_waits: bool,
+    /// A writer found no room and waits for [`Event::Writable`].
+    writer_waits: bool,
+    credit_listed: CreditDue,
+    lane: Lane,
+    /// The batch that last carried it, and how many of its frames.
+    batch: (u64, u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SessionPhase {
+    /// Gateway: asked for, not answered.
+    Opening {
+        deadline: Instant,
+    },
+    /// Agent: asked for, not answered.
+    Offered,
+    Open,
+    /// The tunnel is gone, but all of the peer's bytes had come and may be read, and it has all of ours.
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    None,
+    Sparse,
+    Bulk,
+}
+
+impl Tunnel {
+    /// A machine whose hello waits to be sent. `budget` is the one of this tunnel.
+    pub fn new(config: Config, role: Role, mut hello: Hello, budget: Budget, now: Instant) -> Self {
+        hello.window = config.window_initial;
+        hello.max_frame = config.max_frame;
+        Self {
+            role,
+            hello,
+            peer: None,
+            phase: Phase::Greeting,
+            budget,
+            sessions: HashMap::default(),
+            last_opened: 0,
+            unanswered: 0,
+            resource_sessions: 0,
+            open_deadlines: BTreeSet::new(),
+            pulse: Pulse::new(&config, now),
+            hello_by: now + config.hello_within,
+            credit_later: Vec::new(),
+            credit_at: None,
+            drain: None,
+            peer_draining: false,
+            premature_resets: (now, 0),
+            lanes: Lanes::new(Frame::Hello(hello)),
+            frames_in: 0,
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// The next thing to tell, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Frames taken in and given out so far.
+    pub fn frames(&self) -> (u64, u64) {
+        (self.frames_in, self.lanes.frames())
+    }
+
+    /// The peer's hello, once it came.
+    pub fn peer(&self) -> Option<&Hello> {
+        self.peer.as_ref()
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn liveness(&self) -> Liveness {
+        if self.is_ended() { Liveness::Dead } else { self.pulse.liveness() }
+    }
+
+    /// Smoothed round trip of pings, once one came back.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.pulse.rtt()
+    }
+
+    /// Sessions that exist, answered or not.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Opens without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    pub fn is_peer_draining(&self) -> bool {
+        self.peer_draining
+    }
+
+    /// Sessions may be opened and carried.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Nothing is carried any more, though a close frame may still have to leave.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// The tunnel is gone, but this session can still be read to its proper end.
+    pub fn outlives(&self, id: u64) -> bool {
+        self.sessions.get(&id).is_some_and(|entry| entry.phase == SessionPhase::Lost)
+    }
+
+    /// The connection may be closed.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn insert(&mut self, id: u64, kind: SessionKind, phase: SessionPhase) {
+        let send_window = self.peer.map_or(0, |peer| peer.window);
+        let session = Session::new(send_window, self.config.window_initial, self.budget.clone());
+        if let SessionPhase::Opening { deadline } = phase {
+            self.open_deadlines.insert((deadline, id));
+        }
+        self.unanswered += 1;
+        self.resource_sessions += usize::from(kind == SessionKind::Resource);
+        self.last_opened = id;
+        let entry = Entry {
+            session,
+            phase,
+            kind,
+            released: false,
+            reader_waits: false,
+            writer_waits: false,
+            credit_listed: CreditDue::No,
+            lane: Lane::None,
+            batch: (0, 0),
+        };
+        self.sessions.insert(id, entry);
+    }
+
+    /// The open of a session has its answer.
+    fn answered(&mut self, id: u64) {
+        let Some(entry) = self.sessions.get_mut(&id) else { return };
+        if let SessionPhase::Opening { deadline } = entry.phase {
+            self.open_deadlines.remove(&(deadline, id));
+        }
+        if matches!(entry.phase, SessionPhase::Opening { .. } | SessionPhase::Offered) {
+            self.unanswered -= 1;
+            entry.phase = SessionPhase::Open;
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.answered(id);
+        if let Some(entry) = self.sessions.remove(&id) {
+            self.resource_sessions -= usize::from(entry.kind == SessionKind::Resource);
+            if self.sessions.is_empty() && self.sessions.capacity() > 1024 {
+                self.sessions.shrink_to_fit();
+            }
+        }
+        self.check_drained();
+    }
+
+    /// Forgets a session that is over at both ends and that nobody holds.
+    fn remove_if_over(&mut self, id: u64) {
+        if self.sessions.get(&id).is_some_and(|entry| entry.released && entry.session.is_over()) {
+            self.remove(id);
+        }
+    }
+
+    /// Ends a session for both the peer and the application.
+    fn cut(&mut self, id: u64, reason: ResetReason, detail: &str) {
+        self.lanes.push_control(Frame::Reset { session: id, reason, detail: detail.to_owned() });
+        self.remove(id);
+        self.events.push_back(Event::Reset {
+            session: id,
+            reason,
+            detail: detail.to_owned(),
+            by_peer: false,
+        });
+    }
+
+    fn check_drained(&mut self) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done)
+            && self.resource_sessions == 0
+        {
+            drain.done = true;
+            self.events.push_back(Event::Drained { cut: 0 });
+        }
+    }
+
+    /// Ends the tunnel: sessions go, and so does all that was queued for them.
+    fn end(&mut self, reason: CloseReason, detail: &str, by_peer: bool, say_so: bool) {
+        if self.is_ended() {
+            if !say_so {
+                self.phase = Phase::Closed;
+            }
+            return;
+        }
+        self.phase = if say_so { Phase::Closing } else { Phase::Closed };
+        self.lanes.clear();
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done) {
+            drain.done = true;
+            self.events.push_back(Event::Drained { cut: self.resource_sessions });
+        }
+        if say_so {
+            self.lanes.push_control(Frame::Close { reason, detail: detail.to_owned() });
+        }
+        let mut ids: Vec<u64> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        for session in ids {
+            self.answered(session);
+            let keep = self.sessions.get_mut(&session).is_some_and(|entry| {
+                let whole = entry.session.is_recv_complete() && entry.session.unacknowledged() == 0;
+                let keep = !entry.released && whole;
+                entry.phase = SessionPhase::Lost;
+                keep
+            });
+            if !keep {
+                self.remove(session);
+            }
+            self.events.push_back(Event::Reset {
+                session,
+                reason: ResetReason::TunnelLost,
+                detail: detail.to_owned(),
+                by_peer: false,
+            });
+        }
+        self.events.push_back(Event::Closed { reason, detail: detail.to_owned(), by_peer });
+    }
+
+    /// Lists the session for a credit, if one is due and not listed yet.
+    fn list_credit(&mut self, id: u64, now: Instant) {
+        let Some(entry) = self.sessions.get_mut(&id).filter(|entry| entry.phase == SessionPhase::Open) else {
+            return;
+        };
+        let due = entry.session.credit_due();
+        if due == entry.credit_listed {
+            return;
+        }
+        match (entry.credit_listed, due) {
+            (_, CreditDue::Now) => {
+                entry.credit_listed = due;
+                self.lanes.push_credit(id);
+            }
+            (CreditDue::No, CreditDue::Later) => {
+                entry.credit_listed = due;
+                self.credit_later.push(id);
+                self.credit_at.get_or_insert(now + self.config.credit_delay);
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse_frame(&mut self, session: u64, result: OpenResult, detail: &str) {
+        self.lanes.push_control(Frame::OpenAck { session, result, window: 0, detail: detail.to_owned() });
+    }
+}
+
+/// Spreads ids that count upwards. They come from an authenticated gateway, so nothing has to be kept secret, and the
+/// same ids give the same order in every run.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}

@@ -1,0 +1,8 @@
+//! Two machines talk over a virtual wire and clock.
+
+mod faults;
+mod flow;
+mod lifecycle;
+mod liveness;
+mod pair;
+mod sim;

@@ -1,0 +1,178 @@
+//! The receiving direction of a session.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Chunks, Violation};
+use crate::budget::Budget;
+
+/// The least window that a spent budget leaves to a session.
+const WINDOW_FLOOR: u32 = 64 * 1024;
+
+/// Bytes that came in and wait for their reader.
+///
+/// ```text
+///     credited  consumed       received          limit
+/// ───────┼──────────┼──────────────┼───────────────┼───────▶ offset
+///        │ not told │←── queue ───▶│ promised room │
+/// ```
+#[derive(Debug)]
+pub(super) struct RecvSide {
+    queue: Chunks,
+    received: u64,
+    consumed: u64,
+    /// `consumed` as the peer last heard it.
+    credited: u64,
+    /// What the peer was promised; never falls.
+    limit: u64,
+    window: u32,
+    window_initial: u32,
+    /// Where the measurement of the consuming speed began.
+    epoch: Option<(Instant, u64)>,
+    fin: Option<u64>,
+}
+
+/// When the peer should hear of what was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CreditDue {
+    No,
+    /// Only so that it may forget what it retains.
+    Later,
+    Now,
+}
+
+impl RecvSide {
+    pub(super) fn new(window: u32) -> Self {
+        Self {
+            queue: Chunks::default(),
+            received: 0,
+            consumed: 0,
+            credited: 0,
+            limit: window.into(),
+            window,
+            window_initial: window,
+            epoch: None,
+            fin: None,
+        }
+    }
+
+    pub(super) fn data(&mut self, offset: u64, bytes: Bytes) -> Result<(), Violation> {
+        if let Some(fin) = self.fin {
+            return Err(Violation::AfterFin { fin });
+        }
+        if offset != self.received {
+            return Err(Violation::Offset { offset, expected: self.received });
+        }
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > self.limit {
+            return Err(Violation::OverWindow { end, limit: self.limit });
+        }
+        self.received = end;
+        self.queue.push(bytes);
+        Ok(())
+    }
+
+    pub(super) fn fin(&mut self, offset: u64) -> Result<(), Violation> {
+        if let Some(fin) = self.fin {
+            return Err(Violation::AfterFin { fin });
+        }
+        if offset != self.received {
+            return Err(Violation::Offset { offset, expected: self.received });
+        }
+        self.fin = Some(offset);
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, max: usize) -> Option<Bytes> {
+        let bytes = self.queue.pop(max)?;
+        self.consumed += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    /// Counts all that waits as consumed, for a reader that is gone; gives the number of bytes that left memory.
+    pub(super) fn discard(&mut self) -> usize {
+        let count = self.queue.len();
+        self.queue = Chunks::default();
+        self.consumed += count as u64;
+        count
+    }
+
+    pub(super) fn credit_due(&self) -> CreditDue {
+        let untold = self.consumed - self.credited;
+        if untold == 0 {
+            CreditDue::No
+        } else if untold >= u64::from(self.window / 4) || self.is_finished() {
+            CreditDue::Now
+        } else {
+            CreditDue::Later
+        }
+    }
+
+    /// The credit to send: consumed and window. Tunes the window first.
+    pub(super) fn credit(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+        window_max: u32,
+        budget: &Budget,
+    ) -> (u64, u32) {
+        self.tune(now, rtt, window_max, budget);
+        self.limit = self.limit.max(self.consumed + u64::from(self.window));
+        self.credited = self.consumed;
+        (self.consumed, (self.limit - self.consumed) as u32)
+    }
+
+    /// Whether all has come, though perhaps not been read.
+    pub(super) fn is_complete(&self) -> bool {
+        self.fin.is_some()
+    }
+
+    /// Whether all has come and been read.
+    pub(super) fn is_finished(&self) -> bool {
+        self.fin == Some(self.consumed)
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn grown(&self) -> usize {
+        self.window.saturating_sub(self.window_initial) as usize
+    }
+
+    /// A window that was used up in less than two round trips is what holds the session back: it doubles, if the
+    /// budget has room. A spent budget takes back what was given.
+    fn tune(&mut self, now: Instant, rtt: Option<Duration>, window_max: u32, budget: &Budget) {
+        if budget.is_spent() {
+            let before = self.grown();
+            self.window = (self.window / 2).max(WINDOW_FLOOR.min(self.window_initial));
+            budget.shrink(before - self.grown());
+            self.epoch = None;
+            return;
+        }
+        let Some((since, from)) = self.epoch else {
+            self.epoch = Some((now, self.consumed));
+            return;
+        };
+        if self.consumed - from < u64::from(self.window) {
+            return;
+        }
+        self.epoch = Some((now, self.consumed));
+        let fast = rtt.is_some_and(|rtt| now.saturating_duration_since(since) < rtt * 2);
+        let next = self.window.saturating_mul(2).min(window_max);
+        // Below the initial window, growth is a way back and needs no reservation.
+        let extra = next.saturating_sub(self.window_initial) as usize;
+        if fast && next > self.window && budget.grow(extra.saturating_sub(self.grown())) {
+            self.window = next;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The sending direction of a session.
+
+use bytes::Bytes;
+
+use super::{Chunks, Violation};
+
+/// Bytes on their way out: `queued` has not been sent, `retained` has been sent and not been acknowledged.
+///
+/// ```text
+///      acked            sent               limit
+/// ───────┼───────────────┼──────────────────┼───────▶ offset
+///        │←─ retained ──▶│←─ queued … (may be sent up to limit)
+/// ```
+#[derive(Debug)]
+pub(super) struct SendSide {
+    queued: Chunks,
+    /// What a resume on another tunnel would send again.
+    retained: Chunks,
+    sent: u64,
+    acked: u64,
+    /// Never falls.
+    limit: u64,
+    fin: Fin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fin {
+    Open,
+    Queued,
+    Sent,
+}
+
+impl SendSide {
+    pub(super) fn new(window: u32) -> Self {
+        Self {
+            queued: Chunks::default(),
+            retained: Chunks::default(),
+            sent: 0,
+            acked: 0,
+            limit: window.into(),
+            fin: Fin::Open,
+        }
+    }
+
+    /// Moves as much of `bytes` into the queue as keeps it within `queue_max`; gives the count.
+    pub(super) fn push(&mut self, bytes: &mut Bytes, queue_max: usize) -> usize {
+        debug_assert_eq!(self.fin, Fin::Open);
+        let count = bytes.len().min(queue_max.saturating_sub(self.queued.len()));
+        if count > 0 {
+            self.queued.push(bytes.split_to(count));
+        }
+        count
+    }
+
+    pub(super) fn finish(&mut self) {
+        if self.fin == Fin::Open {
+            self.fin = Fin::Queued;
+        }
+    }
+
+    /// Bytes that may go out now.
+    pub(super) fn sendable(&self) -> usize {
+        usize::try_from(self.limit - self.sent).unwrap_or(usize::MAX).min(self.queued.len())
+    }
+
+    pub(super) fn fin_sendable(&self) -> bool {
+        self.fin == Fin::Queued && self.queued.is_empty()
+    }
+
+    /// Appends the next bytes, at most `max`, in pieces; gives their offset and count.
+    pub(super) fn next(&mut self, max: usize, out: &mut Vec<Bytes>) -> (u64, usize) {
+        let (offset, count) = (self.sent, max.min(self.sendable()));
+        let mut left = count;
+        while let Some(piece) = self.queued.pop(left) {
+            left -= piece.len();
+            self.retained.push(piece.clone());
+            out.push(piece);
+        }
+        self.sent += count as u64;
+        (offset, count)
+    }
+
+    /// The length of this direction, once, when its fin is to leave.
+    pub(super) fn next_fin(&mut self) -> u64 {
+        self.fin = Fin::Sent;
+        self.sent
+    }
+
+    /// Takes a cumulative credit; gives the number of bytes that left memory.
+    pub(super) fn credit(&mut self, consumed: u64, window: u32) -> Result<usize, Violation> {
+        if consumed < self.acked || consumed > self.sent {
+            return Err(Violation::Credit { consumed, acked: self.acked, sent: self.sent });
+        }
+        let freed = (consumed - self.acked) as usize;
+        self.retained.drop_front(freed);
+        self.acked = consumed;
+        self.open_window(consumed, window);
+        Ok(freed)
+    }
+
+    /// Raises the limit; what was promised stays promised.
+    pub(super) fn open_window(&mut self, consumed: u64, window: u32) {
+        self.limit = self.limit.max(consumed.saturating_add(window.into()));
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.fin != Fin::Open
+    }
+
+    /// Whether the peer has consumed all of it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.fin == Fin::Sent && self.acked == self.sent
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queued.len()
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.queued.len() + self.retained.len()
+    }
+}

@@ -1,0 +1,187 @@
+//! Joins a session to a TCP connection.
+
+use std::{io, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::{TcpStream, tcp::WriteHalf},
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    connection::{SessionError, SessionStream},
+    frame::ResetReason,
+};
+
+/// Room for one read: starts small, follows what the socket gives.
+const READ_MIN: usize = 8 * 1024;
+const READ_MAX: usize = 64 * 1024;
+/// Bytes copied before other tasks get their turn.
+const TURN_MAX: usize = 256 * 1024;
+/// How long bytes that came from a broken socket may take to reach the other end before the session is cut.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+const SETTLE_POLL: Duration = Duration::from_millis(20);
+
+/// What a splice carried and how it ended.
+#[derive(Debug)]
+pub struct SpliceReport {
+    /// Bytes from the session to the socket.
+    pub to_socket: u64,
+    /// Bytes from the socket to the session.
+    pub from_socket: u64,
+    pub end: SpliceEnd,
+}
+
+/// How a splice ended.
+#[derive(Debug)]
+pub enum SpliceEnd {
+    /// Both directions came to their end.
+    Finished,
+    /// The session was cut, by the peer, by the tunnel or at this end; the socket was reset.
+    Session(SessionError),
+    /// The socket broke; the session was cut.
+    Socket(io::Error),
+}
+
+/// Copies both ways until both directions have ended, each by itself. An end is passed on as an end and a reset as a
+/// reset, never as an end. `on_socket_loss` is what the peer is told when the socket breaks.
+pub async fn splice(
+    session: SessionStream,
+    mut socket: TcpStream,
+    on_socket_loss: ResetReason,
+) -> SpliceReport {
+    let meter = session.meter();
+    let end = tokio::select! {
+        end = carry(&session, &mut socket) => end,
+        error = session.cut() => SpliceEnd::Session(error),
+    };
+    match &end {
+        SpliceEnd::Finished => {}
+        SpliceEnd::Session(_) => {
+            // The other end of the socket must not take a cut for an end.
+            if let Err(error) = socket.set_zero_linger() {
+                tracing::debug!(session = session.id(), %error, "cannot reset the socket");
+            }
+        }
+        SpliceEnd::Socket(error) => {
+            let detail = error.to_string();
+            settle(&session).await;
+            session.reset(on_socket_loss, &detail);
+        }
+    }
+    SpliceReport { to_socket: meter.received(), from_socket: meter.sent(), end }
+}
+
+async fn carry(session: &SessionStream, socket: &mut TcpStream) -> SpliceEnd {
+    let ended = Notify::new();
+    let (read, write) = socket.split();
+    let socket = read.as_ref();
+    let both = async {
+        tokio::try_join!(from_socket(session, socket, &ended), to_socket(session, write))
+            .map(|_| SpliceEnd::Finished)
+    };
+    // While it is read, a socket tells of its reset behind its last bytes; afterwards only this does.
+    let broken = async {
+        ended.notified().await;
+        broken(socket).await
+    };
+    tokio::select! {
+        end = both => end.unwrap_or_else(|end| end),
+        error = broken => SpliceEnd::Socket(error),
+    }
+}
+
+async fn from_socket(session: &SessionStream, socket: &TcpStream, ended: &Notify) -> Result<(), SpliceEnd> {
+    let mut room = READ_MIN;
+    loop {
+        // Taken when there is something to read, so that an idle session holds no buffer.
+        socket.readable().await.map_err(SpliceEnd::Socket)?;
+        let mut buffer = BytesMut::with_capacity(room);
+        loop {
+            if buffer.capacity() < room / 4 {
+                buffer.reserve(room);
+            }
+            let free = buffer.capacity();
+            match socket.try_read_buf(&mut buffer) {
+                Ok(0) => {
+                    session.finish();
+                    ended.notify_one();
+                    return Ok(());
+                }
+                Ok(count) => {
+                    if count == free {
+                        room = (room * 2).min(READ_MAX);
+                    } else if count < room / 4 {
+                        room = (room / 2).max(READ_MIN);
+                    }
+                    session.send_bytes(buffer.split().freeze()).await.map_err(of_session)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SpliceEnd::Socket(error)),
+            }
+        }
+    }
+}
+
+async fn to_socket(session: &SessionStream, mut socket: WriteHalf<'_>) -> Result<(), SpliceEnd> {
+    let mut turn = 0;
+    while let Some(bytes) = session.recv_bytes().await.map_err(SpliceEnd::Session)? {
+        socket.write_all(&bytes).await.map_err(SpliceEnd::Socket)?;
+        turn += bytes.len();
+        if turn >= TURN_MAX {
+            turn = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    // A socket that is already gone is no loss: all that it should have was written.
+    match socket.shutdown().await {
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(SpliceEnd::Socket(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Completes when the socket is reset.
+async fn broken(socket: &TcpStream) -> io::Error {
+    loop {
+        if let Err(error) = socket.ready(Interest::ERROR).await {
+            return error;
+        }
+        match socket.take_error() {
+            Ok(Some(error)) | Err(error) => return error,
+            // Not an error yet: forget the readiness and wait for the next.
+            Ok(None) => {
+                let _ = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+        }
+    }
+}
+
+/// What came from the socket before it broke still arrives; what is for it has nowhere to go.
+async fn settle(session: &SessionStream) {
+    let discard = async { while let Ok(Some(_)) = session.recv_bytes().await {} };
+    let arrive = async {
+        while session.unacknowledged() > 0 {
+            sleep(SETTLE_POLL).await;
+        }
+    };
+    let both = async {
+        tokio::select! {
+            () = arrive => {}
+            () = async { discard.await; std::future::pending().await } => {}
+        }
+    };
+    let _ = timeout(SETTLE_WITHIN, both).await;
+}
+
+fn of_session(error: io::Error) -> SpliceEnd {
+    match SessionError::of(&error) {
+        Some(cut) => SpliceEnd::Session(cut.clone()),
+        None => SpliceEnd::Socket(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
