@@ -103,7 +103,7 @@ pub struct MemberFacts {
     pub draining: bool,
     /// How its peers judge it.
     pub verdict: Verdict,
-    /// Resources that it judges Down.
+    /// Resources that it judges Down while another member reaches them.
     pub resources_down: u32,
     /// Config revisions that it is behind the group.
     pub behind: u64,

@@ -27,6 +27,8 @@ use slot::{Phase, Slot};
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(20);
 /// A gateway that drains is passed over for this long if there is another.
 pub const AVOID_DRAINING: Duration = Duration::from_secs(30);
+/// The shortest wait after trouble that somebody has to mend.
+pub const PATIENT_MIN: Duration = Duration::from_secs(5);
 /// Between the first dials of two slots, so that a start is no burst.
 pub const STAGGER: Duration = Duration::from_millis(250);
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Ending, VERIFY_WITHIN, patient, quick};
+use super::{Ending, PATIENT_MIN, VERIFY_WITHIN, patient, quick};
 use crate::backoff::Backoff;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,10 @@ impl Slot {
             self.patient.connected_for(uptime);
         }
         let refused = ending.needs_people();
-        let wait = if refused { &mut self.patient } else { &mut self.quick }.next_wait(random);
+        let wait = match refused {
+            true => self.patient.next_wait(random).max(PATIENT_MIN),
+            false => self.quick.next_wait(random),
+        };
         self.phase = Phase::Waiting { until: now + wait, refused };
     }
 

@@ -96,11 +96,14 @@ fn trouble_for_people_is_retried_slowly_but_for_ever() {
         assert!(world.wait_of(0) >= Duration::from_secs(9));
         world.step();
     }
-    world.end(0, 11, Ending::Fenced, u64::MAX);
+    world.end(0, 11, Ending::Unauthorized, 0);
+    assert_eq!(world.wait_of(0), PATIENT_MIN);
+    world.step();
+    world.end(0, 12, Ending::Fenced, u64::MAX);
     assert_eq!(world.wait_of(0).as_secs(), 299);
     world.uplink.credential_changed(world.now);
-    assert_eq!(world.step(), [dial(0, 0, 12)]);
-    world.up(0, 12);
+    assert_eq!(world.step(), [dial(0, 0, 13)]);
+    world.up(0, 13);
     assert!(!world.uplink.is_revoked());
 }
 

@@ -135,7 +135,7 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
         members,
         verdicts,
         document: snapshot.document.clone(),
-        own: snapshot.self_.clone().unwrap_or_default(),
+        own: snapshot.self_.unwrap_or_default(),
     })
 }
 
@@ -194,7 +194,7 @@ mod tests {
             applied: 8,
         };
         let own = v1::SelfReport { sessions: 4, ..Default::default() };
-        let read = read_snapshot(&snapshot(&view, own.clone())).unwrap();
+        let read = read_snapshot(&snapshot(&view, own)).unwrap();
         assert_eq!(
             (read.member, read.leader, read.term, read.quorum, read.applied),
             (me, Some(me), 3, true, 8)

@@ -1,0 +1,201 @@
+//! When to stand for election. Raft's own timer is off; this is its place, with the question that Raft 0.9 does not ask
+//! first (Pre-Vote): "do you see a leader?"
+//!
+//! ```text
+//!  silence > lease + random ──▶ ask every voter ──▶ a majority sees none, nobody is ahead ──▶ stand
+//!          ▲                                    └──▶ otherwise: wait again ──┐
+//!          └─────────────────────────────────────────────────────────────────┘
+//! ```
+//! So a member that was cut off alone does not come back with a higher term and depose a healthy leader. Each wait is
+//! drawn anew, so that two members that stood at the same moment do not do it again.
+//!
+//! Should the question itself stand in the way (a majority is in touch for long and nobody leads), Raft's own timer is
+//! let loose.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use openraft::ServerState;
+use rand::Rng;
+use tokio::time::sleep;
+use warren_core::id::AgentId;
+
+use crate::{
+    member::Member,
+    metrics::RAFT_ELECTIONS_TOTAL,
+    options::Timing,
+    peers::ping,
+    raft::{Metrics, Roster},
+};
+
+/// With a majority in touch and no leader for this long, Raft's own timer helps.
+const LET_LOOSE_AFTER: Duration = Duration::from_secs(10);
+/// How often a member that is content looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What one voter says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word {
+    sees_leader: bool,
+    applied: u64,
+}
+
+/// Whether to stand, after asking the other voters. Silence is no consent. A voter that has applied more than we have
+/// in our log would refuse us, and our higher term would only disturb.
+fn consents(words: &[Option<Word>], voters: usize, last_log: u64) -> bool {
+    let ahead = words.iter().flatten().any(|word| word.applied > last_log);
+    let free = words.iter().flatten().filter(|word| !word.sees_leader).count();
+    !ahead && free + 1 > voters / 2
+}
+
+/// Longer than the lease, and drawn from a range wide enough that two members seldom meet.
+fn draw_wait(timing: Timing, rng: &mut impl Rng) -> Duration {
+    timing.lease() + rng.random_range(Duration::from_millis(10)..=timing.election_min)
+}
+
+/// Stands for election when it is time, until the member stops.
+pub(crate) async fn run(member: Arc<Member>) {
+    let mut wait = draw_wait(member.timing, &mut rand::rng());
+    let mut loose = false;
+    let started = Instant::now();
+    loop {
+        let metrics = member.metrics();
+        if metrics.running_state.is_err() {
+            return;
+        }
+        let pause = match next(&member, &metrics, wait) {
+            Next::Look(pause) => {
+                if loose && metrics.current_leader.is_some() {
+                    member.raft.runtime_config().elect(false);
+                    loose = false;
+                }
+                pause
+            }
+            Next::Stand => {
+                stand(&member).await;
+                // Its own vote is on its way to the disk; standing again before it is there would begin anew.
+                member.timing.in_touch()
+            }
+            Next::Ask(roster) => {
+                let last_log = metrics.last_log_index.unwrap_or(0);
+                if ask(&member, &roster, last_log).await {
+                    stand(&member).await;
+                } else {
+                    member.heard.calm(Instant::now());
+                }
+                // After a failed try there is no lease to wait for.
+                wait = draw_wait(member.timing, &mut rand::rng()) - member.timing.lease() / 2;
+                let silent = member.heard.last_leader().unwrap_or(started).elapsed() > LET_LOOSE_AFTER;
+                if silent
+                    && !loose
+                    && member.watched.in_touch(&roster.voters, member.me()) >= roster.majority()
+                {
+                    tracing::warn!("a majority is in touch and nobody leads: elections by Raft's own timer");
+                    member.raft.runtime_config().elect(true);
+                    loose = true;
+                }
+                Duration::from_millis(10)
+            }
+        };
+        if member.stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+enum Next {
+    /// Nothing to do; look again after this.
+    Look(Duration),
+    /// Nobody to ask.
+    Stand,
+    Ask(Roster),
+}
+
+fn next(member: &Member, metrics: &Metrics, wait: Duration) -> Next {
+    let roster = Roster::of(&metrics.membership_config);
+    if metrics.state == ServerState::Leader || !roster.voters.contains(&member.me()) {
+        return Next::Look(LOOK_EVERY);
+    }
+    if roster.voters.len() == 1 {
+        return Next::Stand;
+    }
+    match wait.checked_sub(member.heard.last_calm().elapsed()) {
+        Some(left) if !left.is_zero() => Next::Look(left.clamp(Duration::from_millis(5), LOOK_EVERY)),
+        _ => Next::Ask(roster),
+    }
+}
+
+async fn stand(member: &Member) {
+    member.heard.calm(Instant::now());
+    metrics::counter!(RAFT_ELECTIONS_TOTAL).increment(1);
+    tracing::info!(me = %member.me(), "standing for election");
+    if let Err(error) = member.raft.trigger().elect().await {
+        tracing::debug!(%error, "cannot stand: the log has stopped");
+    }
+}
+
+async fn ask(member: &Member, roster: &Roster, last_log: u64) -> bool {
+    let deadline = member.timing.election_min;
+    let asked = roster.voters.iter().filter(|voter| **voter != member.me()).map(|voter| async move {
+        let address = &roster.seats.get(voter)?.address;
+        let answer = ping(member, *voter, address, deadline).await?;
+        Some(Word { sees_leader: !answer.leader.is_empty(), applied: answer.applied })
+    });
+    let words = join_all(asked).await;
+    consents(&words, roster.voters.len(), last_log)
+}
+
+/// The leader that a member names to others who ask: only one that it was in touch with within the lease.
+pub(crate) fn visible_leader(member: &Member) -> Option<AgentId> {
+    let metrics = member.raft.metrics();
+    let metrics = metrics.borrow();
+    let leader = metrics.current_leader.and_then(crate::raft::agent)?;
+    let lease = member.timing.lease();
+    let fresh = if leader == member.me() {
+        metrics.millis_since_quorum_ack.is_some_and(|millis| u128::from(millis) <= lease.as_millis())
+    } else {
+        member.heard.last_leader().is_some_and(|heard| heard.elapsed() <= lease)
+    };
+    fresh.then_some(leader)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::options::Profile;
+
+    const FREE: Option<Word> = Some(Word { sees_leader: false, applied: 5 });
+    const LED: Option<Word> = Some(Word { sees_leader: true, applied: 5 });
+
+    #[test]
+    fn a_majority_must_see_no_leader() {
+        assert!(consents(&[FREE, None], 3, 5));
+        assert!(consents(&[FREE, LED], 3, 5), "one that sees the leader does not stop two that do not");
+        assert!(!consents(&[LED, None], 3, 5));
+        assert!(!consents(&[None, None], 3, 5));
+        assert!(!consents(&[None], 2, 5));
+        assert!(consents(&[FREE, FREE, None, None], 5, 5));
+        assert!(!consents(&[FREE, None, None, None], 5, 5));
+    }
+
+    #[test]
+    fn who_is_behind_does_not_stand() {
+        assert!(!consents(&[FREE, FREE], 3, 4));
+    }
+
+    #[test]
+    fn waits_differ_and_exceed_the_lease() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let timing = Profile::Lan.timing();
+        let waits: Vec<_> = (0..20).map(|_| draw_wait(timing, &mut rng)).collect();
+        assert!(
+            waits.iter().all(|wait| *wait > timing.lease() && *wait <= timing.lease() + timing.election_min)
+        );
+        assert!(waits.iter().max() > waits.iter().min());
+    }
+}

@@ -1,0 +1,161 @@
+//! Changes of the membership, made by the leader: a member comes, moves, is promoted, leaves.
+//!
+//! Raft's membership (who counts) comes first, the replicated record (how people see it) second, both under one lock;
+//! should the leader die in between, the next one's duties bring the two together.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use openraft::ChangeMembers;
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, timeout_at},
+};
+use warren_core::{
+    id::AgentId,
+    state::{Accepted, Answer, Command, Refusal},
+};
+
+use crate::{
+    error::ProposeError,
+    member::Member,
+    propose::{Denied, denied, while_leading, write_own},
+    raft::{Roster, Seat},
+};
+
+/// How long a change of voters may take.
+pub(crate) const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Who comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Newcomer {
+    pub(crate) agent: AgentId,
+    pub(crate) seat: Seat,
+    pub(crate) version: String,
+}
+
+/// Makes an agent a member, or writes down what has changed about one. Does nothing when nothing has.
+pub(crate) async fn admit(
+    member: &Arc<Member>,
+    newcomer: &Newcomer,
+    deadline: Instant,
+) -> Result<Roster, Denied> {
+    let _changing = lock(member, deadline).await?;
+    let Newcomer { agent, seat, version } = newcomer;
+    let seats = [(agent.number(), seat.clone())].into();
+    match member.roster().seats.get(agent) {
+        Some(known) if known == seat => {}
+        Some(_) => {
+            tracing::info!(%agent, address = seat.address, "member moves");
+            commit(member, ChangeMembers::SetNodes(seats), deadline).await?;
+        }
+        None => {
+            tracing::info!(%agent, name = seat.name, address = seat.address, "member comes as a learner");
+            commit(member, ChangeMembers::AddNodes(seats), deadline).await?;
+        }
+    }
+    let state = member.state();
+    let recorded = state.members.get(agent).is_some_and(|record| {
+        record.name == seat.name && record.peer_address == seat.address && record.version == *version
+    });
+    if !recorded {
+        record(member, newcomer, deadline).await?;
+    }
+    Ok(member.roster())
+}
+
+/// Writes the record of a member.
+pub(crate) async fn record(
+    member: &Arc<Member>,
+    newcomer: &Newcomer,
+    deadline: Instant,
+) -> Result<(), Denied> {
+    let Newcomer { agent, seat, version } = newcomer.clone();
+    let command = Command::Join { member: agent, name: seat.name, peer_address: seat.address, version };
+    // Joining is never refused by the state.
+    write_own(member, command, deadline).await.map(drop)
+}
+
+/// Takes a member out for good.
+pub(crate) async fn remove(
+    member: &Arc<Member>,
+    leaver: AgentId,
+    deadline: Instant,
+) -> Result<Answer, Denied> {
+    let _changing = lock(member, deadline).await?;
+    let roster = member.roster();
+    if !roster.seats.contains_key(&leaver) && !member.state().members.contains_key(&leaver) {
+        return Ok(Err(Refusal::UnknownMember(leaver)));
+    }
+    if roster.voters.contains(&leaver) {
+        let rest = rest_keeps_quorum(&roster, leaver, |rest| member.watched.in_touch(rest, member.me()));
+        rest.map_err(Denied::Final)?;
+        tracing::info!(agent = %leaver, "voter leaves");
+        commit(member, ChangeMembers::RemoveVoters([leaver.number()].into()), deadline).await?;
+    } else if roster.seats.contains_key(&leaver) {
+        tracing::info!(agent = %leaver, "learner leaves");
+        commit(member, ChangeMembers::RemoveNodes([leaver.number()].into()), deadline).await?;
+    }
+    if leaver == member.me() {
+        // It leads no longer and cannot write its own leaving down: the next leader does.
+        return Ok(Ok(Accepted { revision: member.state().revision }));
+    }
+    write_own(member, Command::Leave { member: leaver }, deadline).await
+}
+
+/// Gives a learner its vote.
+pub(crate) async fn promote(member: &Member, learner: AgentId, deadline: Instant) -> Result<(), Denied> {
+    tracing::info!(agent = %learner, "learner becomes a voter");
+    commit(member, ChangeMembers::AddVoterIds([learner.number()].into()), deadline).await
+}
+
+/// Ends a change of voters that an earlier leader began.
+pub(crate) async fn end_joint(member: &Member, deadline: Instant) -> Result<(), Denied> {
+    let goal = member.metrics().membership_config.membership().get_joint_config().last().cloned();
+    match goal {
+        Some(goal) => commit(member, ChangeMembers::ReplaceAllVoters(goal), deadline).await,
+        None => Ok(()),
+    }
+}
+
+/// One change at a time, in this process and so in the group: only its leader changes anything.
+async fn lock(member: &Member, deadline: Instant) -> Result<MutexGuard<'_, ()>, Denied> {
+    let busy = |_| Denied::Final(ProposeError::Busy);
+    timeout_at(deadline.min(Instant::now() + CHANGE_DEADLINE), member.changing.lock()).await.map_err(busy)
+}
+
+async fn commit(member: &Member, change: ChangeMembers<u64, Seat>, deadline: Instant) -> Result<(), Denied> {
+    let deadline = deadline.min(Instant::now() + CHANGE_DEADLINE);
+    let changed = while_leading(member, deadline, member.raft.change_membership(change, false)).await?;
+    changed.map(drop).map_err(denied)
+}
+
+/// After a voter has left, a majority of the others must be in touch.
+fn rest_keeps_quorum(
+    roster: &Roster,
+    leaver: AgentId,
+    in_touch: impl Fn(&BTreeSet<AgentId>) -> usize,
+) -> Result<(), ProposeError> {
+    let rest: BTreeSet<_> = roster.voters.iter().copied().filter(|voter| *voter != leaver).collect();
+    let in_touch = in_touch(&rest);
+    if rest.is_empty() || in_touch < rest.len() / 2 + 1 {
+        return Err(ProposeError::WouldLoseQuorum { voters: rest.len(), in_touch });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removing_never_goes_below_quorum() {
+        let voters = |numbers: &[u64]| numbers.iter().map(|n| AgentId::from_random(*n)).collect();
+        let roster = Roster { voters: voters(&[1, 2, 3]), ..Roster::default() };
+        let leaver = AgentId::from_random(3);
+        assert_eq!(rest_keeps_quorum(&roster, leaver, BTreeSet::len), Ok(()));
+        let error = rest_keeps_quorum(&roster, leaver, |_| 1);
+        assert_eq!(error, Err(ProposeError::WouldLoseQuorum { voters: 2, in_touch: 1 }));
+        let last = Roster { voters: voters(&[3]), ..Roster::default() };
+        assert!(rest_keeps_quorum(&last, leaver, BTreeSet::len).is_err());
+    }
+}

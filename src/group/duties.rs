@@ -1,0 +1,252 @@
+//! What the leader does unasked. What is due is decided by pure functions; the task does one thing at a time.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{MissedTickBehavior, interval};
+use warren_core::{
+    id::AgentId,
+    state::{Command, GroupState, Verdict, VerdictChange},
+};
+
+use crate::{
+    change::{self, CHANGE_DEADLINE, Newcomer},
+    member::Member,
+    options::Profile,
+    propose::{Denied, write_own},
+    raft::Roster,
+};
+
+/// Voters of a group; more would make every edit wait for more disks.
+pub(crate) const VOTERS_MAX: usize = 5;
+/// A learner this close behind the leader has caught up.
+const LAG_MAX: u64 = 100;
+/// How often the leader looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Changes of verdict are gathered at least this long.
+const VERDICTS_EVERY: Duration = Duration::from_secs(1);
+
+/// One thing that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// An earlier leader began to change the voters and did not end.
+    EndJoint,
+    /// It counts, but people do not see it.
+    Record(AgentId),
+    /// People see it, but it does not count.
+    Forget(AgentId),
+    Promote(AgentId),
+}
+
+/// The first thing that is due. `steady` are the learners that have kept up for long enough.
+fn due(roster: &Roster, state: &GroupState, steady: &[AgentId]) -> Option<Duty> {
+    if roster.joint {
+        return Some(Duty::EndJoint);
+    }
+    let unseen = roster.seats.keys().find(|agent| !state.members.contains_key(agent));
+    let gone = state.members.keys().find(|agent| !roster.seats.contains_key(agent));
+    let next = || {
+        let learner = |agent: &&AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
+        steady.iter().find(learner).filter(|_| roster.voters.len() < VOTERS_MAX)
+    };
+    unseen
+        .map(|agent| Duty::Record(*agent))
+        .or_else(|| gone.map(|agent| Duty::Forget(*agent)))
+        .or_else(|| next().map(|agent| Duty::Promote(*agent)))
+}
+
+/// Since when each learner has kept up without a break.
+#[derive(Debug, Default)]
+struct Steady(BTreeMap<AgentId, Instant>);
+
+impl Steady {
+    /// Takes note of the learners that keep up at `now`, and names those that did so for `long`.
+    fn note(&mut self, keeping_up: &[AgentId], now: Instant, long: Duration) -> Vec<AgentId> {
+        self.0.retain(|agent, _| keeping_up.contains(agent));
+        for agent in keeping_up {
+            self.0.entry(*agent).or_insert(now);
+        }
+        let steady = self.0.iter().filter(|(_, since)| now.duration_since(**since) >= long);
+        steady.map(|(agent, _)| *agent).collect()
+    }
+}
+
+/// Changes of verdict that the log does not know yet. The leader itself is up: it leads.
+fn verdicts(
+    state: &GroupState,
+    me: AgentId,
+    judged: &BTreeMap<AgentId, (Verdict, &'static str)>,
+) -> Vec<VerdictChange> {
+    let changes = state.members.iter().filter_map(|(agent, record)| {
+        let (verdict, detail) =
+            if *agent == me { (Verdict::Up, "leads the group") } else { *judged.get(agent)? };
+        let changed = record.verdict.verdict != verdict;
+        changed.then(|| VerdictChange { member: *agent, resource: None, verdict, detail: detail.to_owned() })
+    });
+    changes.collect()
+}
+
+/// Does what is due while this member leads, until it stops.
+pub(crate) async fn run(member: Arc<Member>) {
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut steady = Steady::default();
+    let mut verdicts_at = Instant::now();
+    while member.stop.run_until_cancelled(tick.tick()).await.is_some() {
+        if !member.leads() {
+            steady = Steady::default();
+            continue;
+        }
+        let now = Instant::now();
+        if now.duration_since(verdicts_at) >= VERDICTS_EVERY {
+            let changes = verdicts(&member.state(), member.me(), &member.watched.judged());
+            if !changes.is_empty() {
+                verdicts_at = now;
+                tell(&member, changes).await;
+            }
+        }
+        let long = promote_after(member.options.profile);
+        let steady = steady.note(&keeping_up(&member), now, long);
+        if let Err(denied) = act(&member, &steady).await {
+            tracing::debug!(?denied, "a duty was not done; again soon");
+        }
+    }
+}
+
+async fn tell(member: &Arc<Member>, changes: Vec<VerdictChange>) {
+    for change in &changes {
+        tracing::info!(member = %change.member, verdict = change.verdict.as_str(), why = change.detail, "verdict");
+    }
+    let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
+    if let Err(denied) = write_own(member, Command::Verdicts { changes }, deadline).await {
+        tracing::debug!(?denied, "verdicts were not written; again soon");
+    }
+}
+
+/// Learners that are close behind and answer.
+fn keeping_up(member: &Member) -> Vec<AgentId> {
+    let metrics = member.metrics();
+    let roster = Roster::of(&metrics.membership_config);
+    let judged = member.watched.judged();
+    let (Some(last), Some(replication)) = (metrics.last_log_index, metrics.replication) else {
+        return Vec::new();
+    };
+    let learners = roster.seats.keys().filter(|agent| !roster.voters.contains(agent));
+    let keeping = learners.filter(|agent| {
+        let matched = replication.get(&agent.number()).and_then(|id| id.map(|id| id.index));
+        let close = matched.is_some_and(|matched| last.saturating_sub(matched) < LAG_MAX);
+        close && judged.get(agent).is_some_and(|(verdict, _)| *verdict == Verdict::Up)
+    });
+    keeping.copied().collect()
+}
+
+async fn act(member: &Arc<Member>, steady: &[AgentId]) -> Result<(), Denied> {
+    // Somebody else changes the membership: what is due is not settled.
+    let Ok(_changing) = member.changing.try_lock() else { return Ok(()) };
+    let roster = member.roster();
+    let Some(duty) = due(&roster, &member.state(), steady) else { return Ok(()) };
+    tracing::debug!(?duty, "duty");
+    let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
+    match duty {
+        Duty::EndJoint => change::end_joint(member, deadline).await,
+        Duty::Record(agent) => {
+            let seat = roster.seats.get(&agent).cloned().unwrap_or_default();
+            // Its version is not known here; it says so itself when it announces itself next.
+            let version = if agent == member.me() { member.options.version.clone() } else { String::new() };
+            change::record(member, &Newcomer { agent, seat, version }, deadline).await
+        }
+        Duty::Forget(agent) => write_own(member, Command::Leave { member: agent }, deadline).await.map(drop),
+        Duty::Promote(agent) => change::promote(member, agent, deadline).await,
+    }
+}
+
+/// How long a learner must keep up before it gets a vote.
+fn promote_after(profile: Profile) -> Duration {
+    match profile {
+        Profile::Lan => Duration::from_secs(2),
+        Profile::Wan | Profile::SlowDisk => Duration::from_secs(10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warren_core::state::{Proposal, RequestId};
+
+    use super::*;
+    use crate::raft::Seat;
+
+    fn id(number: u64) -> AgentId {
+        AgentId::from_random(number)
+    }
+
+    fn roster(seats: &[u64], voters: &[u64]) -> Roster {
+        Roster {
+            seats: seats.iter().map(|n| (id(*n), Seat::default())).collect(),
+            voters: voters.iter().map(|n| id(*n)).collect(),
+            joint: false,
+        }
+    }
+
+    fn state(members: &[u64]) -> GroupState {
+        let mut state = GroupState::default();
+        for number in members {
+            let command = Command::Join {
+                member: id(*number),
+                name: format!("a{number}"),
+                peer_address: "h:1".into(),
+                version: String::new(),
+            };
+            let request = RequestId(u128::from(*number));
+            state.apply(&Proposal { request, author: "t".into(), at_ms: 1, command }).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn one_thing_at_a_time_and_the_unfinished_first() {
+        let joint = Roster { joint: true, ..roster(&[1, 2], &[1]) };
+        assert_eq!(due(&joint, &state(&[1]), &[id(2)]), Some(Duty::EndJoint));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)]), Some(Duty::Record(id(2))));
+        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[]), Some(Duty::Forget(id(2))));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)]), Some(Duty::Promote(id(2))));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[]), None);
+        assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[]), None);
+    }
+
+    #[test]
+    fn the_sixth_member_stays_a_learner() {
+        let all = [1, 2, 3, 4, 5, 6];
+        assert_eq!(due(&roster(&all, &all[..5]), &state(&all), &[id(6)]), None);
+        assert_eq!(due(&roster(&all, &all[..4]), &state(&all), &[id(6)]), Some(Duty::Promote(id(6))));
+    }
+
+    #[test]
+    fn a_break_starts_the_wait_anew() {
+        let (mut steady, start, long) = (Steady::default(), Instant::now(), Duration::from_secs(2));
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(steady.note(&[id(2)], at(0), long), []);
+        assert_eq!(steady.note(&[id(2)], at(1_900), long), []);
+        assert_eq!(steady.note(&[id(2)], at(2_000), long), [id(2)]);
+        assert_eq!(steady.note(&[], at(2_100), long), []);
+        assert_eq!(steady.note(&[id(2)], at(2_200), long), []);
+    }
+
+    #[test]
+    fn only_changes_of_verdict_are_told() {
+        let state = state(&[1, 2, 3]);
+        let judged = BTreeMap::from([
+            (id(1), (Verdict::Down, "a leader does not judge itself")),
+            (id(2), (Verdict::Up, "")),
+            (id(3), (Verdict::Down, "silent")),
+        ]);
+        let changes = verdicts(&state, id(1), &judged);
+        assert_eq!(
+            changes.iter().map(|c| (c.member, c.verdict)).collect::<Vec<_>>(),
+            [(id(3), Verdict::Down)]
+        );
+        assert_eq!(verdicts(&state, id(1), &BTreeMap::new()), []);
+    }
+}

@@ -1,0 +1,205 @@
+//! What all parts of one member share, and how the member stands with its group at this moment.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use openraft::ServerState;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use warren_core::{id::AgentId, state::GroupState};
+
+use crate::{
+    error::ProposeError,
+    options::{Options, Timing},
+    peers::Watched,
+    pool::Pool,
+    raft::{Metrics, Raft, Roster, Seat, agent},
+    store::{Current, LogStore},
+};
+
+/// Proposals that this member works on at once; more are refused as busy.
+pub(crate) const PROPOSALS_MAX: usize = 256;
+
+pub(crate) struct Member {
+    pub(crate) options: Options,
+    pub(crate) timing: Timing,
+    pub(crate) raft: Raft,
+    pub(crate) log: LogStore,
+    pub(crate) current: watch::Receiver<Current>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) heard: Heard,
+    pub(crate) watched: Watched,
+    /// Held while the membership changes: Raft allows one change at a time, and a change and its record go together.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) room: Semaphore,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How a member stands with its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Neither founded nor joined.
+    NotReady,
+    /// Leads, and a quorum has acknowledged that lately.
+    Leads,
+    /// Leads by title; its quorum has been silent for long.
+    Cut,
+    Follows(AgentId),
+    /// Nobody was heard lately, or an election is on.
+    Leaderless,
+    Stopped(String),
+}
+
+/// When the leader was last heard, by this member's own clock.
+#[derive(Debug)]
+pub(crate) struct Heard(Mutex<Times>);
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    leader: Option<Instant>,
+    /// Last reason not to stand for election: the leader was heard, somebody got our vote, or we stood.
+    calm: Instant,
+}
+
+impl Heard {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Times { leader: None, calm: now }))
+    }
+
+    pub(crate) fn leader(&self, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Times { leader: Some(now), calm: now };
+    }
+
+    pub(crate) fn calm(&self, now: Instant) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).calm = now;
+    }
+
+    pub(crate) fn last_leader(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).leader
+    }
+
+    pub(crate) fn last_calm(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).calm
+    }
+}
+
+impl Member {
+    pub(crate) fn me(&self) -> AgentId {
+        self.options.me
+    }
+
+    pub(crate) fn seat(&self) -> Seat {
+        Seat { address: self.options.peer_address.clone(), name: self.options.name.clone() }
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow().clone()
+    }
+
+    pub(crate) fn state(&self) -> Arc<GroupState> {
+        self.current.borrow().state.clone()
+    }
+
+    pub(crate) fn roster(&self) -> Roster {
+        Roster::of(&self.raft.metrics().borrow().membership_config)
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        stand(&metrics, self.heard.last_leader(), Instant::now(), self.timing)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.standing() == Standing::Leads
+    }
+
+    /// Why nobody decides: too few voters in touch, or only no leader yet. `sent` tells that a proposal may have
+    /// reached somebody's log.
+    pub(crate) fn undecided(&self, sent: bool) -> ProposeError {
+        let roster = self.roster();
+        let in_touch = self.watched.in_touch(&roster.voters, self.me());
+        if in_touch < roster.majority() {
+            ProposeError::NoQuorum { voters: roster.voters.len(), in_touch, sent }
+        } else {
+            ProposeError::NoLeader
+        }
+    }
+
+    /// What a leader says that has lost its quorum. Raft knows before the pings do, so their count may be too high.
+    pub(crate) fn cut(&self, sent: bool) -> ProposeError {
+        let roster = self.roster();
+        let in_touch = self.watched.in_touch(&roster.voters, self.me()).min(roster.majority() - 1);
+        ProposeError::NoQuorum { voters: roster.voters.len(), in_touch, sent }
+    }
+}
+
+fn stand(metrics: &Metrics, heard: Option<Instant>, now: Instant, timing: Timing) -> Standing {
+    if let Err(fatal) = &metrics.running_state {
+        return Standing::Stopped(fatal.to_string());
+    }
+    if metrics.membership_config.nodes().next().is_none() {
+        return Standing::NotReady;
+    }
+    let fresh = heard.is_some_and(|heard| now.duration_since(heard) <= timing.in_touch());
+    match (metrics.state, metrics.millis_since_quorum_ack) {
+        (ServerState::Leader, Some(millis)) if u128::from(millis) <= timing.in_touch().as_millis() => {
+            Standing::Leads
+        }
+        (ServerState::Leader, Some(_)) => Standing::Cut,
+        // Just elected: the first acknowledgement is on its way.
+        (ServerState::Leader, None) => Standing::Leaderless,
+        (ServerState::Shutdown, _) => Standing::Stopped("shut down".to_owned()),
+        (ServerState::Learner | ServerState::Follower | ServerState::Candidate, _) => {
+            match metrics.current_leader.and_then(agent) {
+                Some(leader) if fresh => Standing::Follows(leader),
+                _ => Standing::Leaderless,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("group", &self.options.group)
+            .field("me", &self.me())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::*;
+    use crate::{options::Profile, raft::StoredMembership};
+
+    #[test]
+    fn standing_follows_what_was_heard_and_when() {
+        let (timing, now) = (Profile::Lan.timing(), Instant::now());
+        let mut metrics = Metrics::new_initial(1);
+        assert_eq!(stand(&metrics, None, now, timing), Standing::NotReady);
+
+        let seats = std::collections::BTreeMap::from([(1, Seat::default()), (2, Seat::default())]);
+        let membership = openraft::Membership::new(vec![BTreeSet::from([1, 2])], seats);
+        metrics.membership_config = Arc::new(StoredMembership::new(None, membership));
+        metrics.current_leader = Some(2);
+        metrics.state = ServerState::Follower;
+        assert_eq!(stand(&metrics, None, now, timing), Standing::Leaderless);
+        let leader = agent(2).unwrap();
+        assert_eq!(stand(&metrics, Some(now), now, timing), Standing::Follows(leader));
+        let late = now + timing.in_touch() + Duration::from_millis(1);
+        assert_eq!(stand(&metrics, Some(now), late, timing), Standing::Leaderless);
+
+        metrics.state = ServerState::Leader;
+        assert_eq!(stand(&metrics, None, now, timing), Standing::Leaderless);
+        metrics.millis_since_quorum_ack = Some(100);
+        assert_eq!(stand(&metrics, None, now, timing), Standing::Leads);
+        metrics.millis_since_quorum_ack = Some(701);
+        assert_eq!(stand(&metrics, None, now, timing), Standing::Cut);
+    }
+}

@@ -1,0 +1,70 @@
+//! The member's memory: log, vote and snapshot on disk in one redb file, the state machine in memory.
+//!
+//! ```text
+//!  LogStore ──┐                            one thread
+//!             ├─▶ Writer ─queue─▶ [ step step step ] ─▶ one transaction, one fsync ─▶ callbacks
+//!  Machine  ──┘     bounded
+//! ```
+//! Votes, appends, truncations, purges and snapshots go through one queue in the order they were asked for; whoever
+//! asked hears of it only after the fsync. The first failed write ends all writing: what is on disk is then unknown, and
+//! going on could forget a vote.
+
+mod disk;
+mod log;
+mod machine;
+mod snapshot;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use openraft::{AnyError, ErrorSubject, ErrorVerb, StorageIOError};
+use warren_core::id::{AgentId, GroupId};
+
+use self::disk::Disk;
+pub(crate) use self::{
+    log::LogStore,
+    machine::{Current, Machine},
+    snapshot::sha256,
+    writer::Writer,
+};
+use crate::{error::OpenError, raft::StorageError};
+
+/// Name of the file in the data folder.
+pub(crate) const FILE: &str = "group.redb";
+
+/// What [`open`] read.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) log: LogStore,
+    pub(crate) machine: Machine,
+    pub(crate) writer: Writer,
+}
+
+/// Opens the file, or makes it. Blocks on the disk.
+pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, OpenError> {
+    let path = dir.join(FILE);
+    let unreadable = |source| OpenError::Disk { path: path.clone(), source };
+    let disk = Disk::open(dir, &path)?;
+    disk.claim(&path, group, me)?;
+    let loaded = disk.load().map_err(|e| unreadable(Box::new(e)))?;
+    let snapshot =
+        loaded.snapshot.map(snapshot::Saved::check).transpose().map_err(|e| unreadable(Box::new(e)))?;
+    let snapshot_index = snapshot.as_ref().and_then(snapshot::Checked::index);
+    let writer = Writer::spawn(disk, snapshot_index)
+        .map_err(|source| OpenError::Start { source: Box::new(source) })?;
+    Ok(Store {
+        log: LogStore::new(loaded.log, loaded.purged, loaded.vote, loaded.committed, writer.clone()),
+        machine: Machine::new(snapshot, writer.clone()),
+        writer,
+    })
+}
+
+/// What Raft stops for, told as it wants to be told.
+fn failed(subject: ErrorSubject<u64>, verb: ErrorVerb, error: &Arc<disk::DiskError>) -> StorageError {
+    StorageIOError::new(subject, verb, AnyError::new(error.as_ref())).into()
+}
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

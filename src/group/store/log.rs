@@ -1,0 +1,161 @@
+//! Raft's log: in memory for reading, on disk through the writer.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    ops::RangeBounds,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openraft::{
+    ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader,
+    storage::{LogFlushed, RaftLogStorage},
+};
+
+use super::{
+    disk::{DiskError, Step, json},
+    failed,
+    writer::Writer,
+};
+use crate::raft::{Entry, LogId, StorageError, Types, Vote};
+
+/// Bytes of entries in one message to a follower, far below the cap of a message; one larger entry goes alone.
+const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Cheap to clone; all clones are one log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogStore {
+    memory: Arc<Mutex<Memory>>,
+    writer: Writer,
+}
+
+/// Never behind the disk: an entry is here before its append returns.
+#[derive(Debug)]
+struct Memory {
+    entries: BTreeMap<u64, (Entry, usize)>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+}
+
+impl LogStore {
+    pub(super) fn new(
+        entries: BTreeMap<u64, (Entry, usize)>,
+        purged: Option<LogId>,
+        vote: Option<Vote>,
+        committed: Option<LogId>,
+        writer: Writer,
+    ) -> Self {
+        let memory = Memory { entries, purged, vote, committed };
+        Self { memory: Arc::new(Mutex::new(memory)), writer }
+    }
+
+    /// Whether this member has ever been part of a group.
+    pub(crate) fn is_used(&self) -> bool {
+        let memory = self.memory();
+        memory.purged.is_some() || !memory.entries.is_empty()
+    }
+
+    /// Index of the last entry that is known to be committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.memory().committed.map_or(0, |id| id.index)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry>, StorageError> {
+        Ok(self.memory().entries.range(range).map(|(_, (entry, _))| entry.clone()).collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, StorageError> {
+        let (mut bytes, mut entries) = (0, Vec::new());
+        for (_, (entry, length)) in self.memory().entries.range(start..end) {
+            bytes += length;
+            if bytes > MESSAGE_BYTES && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        Ok(entries)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
+        let memory = self.memory();
+        let last = memory.entries.last_key_value().map(|(_, (entry, _))| entry.log_id);
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: last.or(memory.purged) })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let told = |error| failed(ErrorSubject::Vote, ErrorVerb::Write, &error);
+        let bytes = json("vote", vote).map_err(|e| told(Arc::new(e)))?;
+        self.writer.durable(Step::Vote(bytes)).await.map_err(told)?;
+        self.memory().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        Ok(self.memory().vote)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        self.memory().committed = committed;
+        let Some(log_id) = committed else { return Ok(()) };
+        let told = |error| failed(ErrorSubject::Store, ErrorVerb::Write, &error);
+        let bytes = json("committed", &log_id).map_err(|e| told(Arc::new(e)))?;
+        self.writer.eventually(Step::Committed(bytes)).await.map_err(told)
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.memory().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<Types>) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let told = |error| failed(ErrorSubject::Logs, ErrorVerb::Write, &error);
+        let mut bytes = Vec::new();
+        let mut read = Vec::new();
+        for entry in entries {
+            let encoded = json("entry", &entry).map_err(|e| told(Arc::new(e)))?;
+            read.push((entry.log_id.index, (entry, encoded.len())));
+            bytes.push(encoded);
+        }
+        let written = read.iter().map(|(index, _)| *index).zip(bytes).collect();
+        self.memory().entries.extend(read);
+        self.writer.append(Step::Append(written), callback).await.map_err(told)
+    }
+
+    async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.memory().entries.split_off(&log_id.index);
+        let told = |error: Arc<DiskError>| failed(ErrorSubject::Log(log_id), ErrorVerb::Delete, &error);
+        self.writer.durable(Step::Truncate(log_id.index)).await.map_err(told)
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        {
+            let mut memory = self.memory();
+            memory.purged = Some(log_id);
+            memory.entries = memory.entries.split_off(&(log_id.index + 1));
+        }
+        let told = |error| failed(ErrorSubject::Log(log_id), ErrorVerb::Delete, &error);
+        let bytes = json("purged", &log_id).map_err(|e| told(Arc::new(e)))?;
+        self.writer.durable(Step::Purge { index: log_id.index, log_id: bytes }).await.map_err(told)
+    }
+}

@@ -1,0 +1,199 @@
+//! The one thread that writes: takes what has queued up, makes it durable in one transaction, then tells everybody.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use openraft::storage::LogFlushed;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::disk::{Disk, DiskError, Step};
+use crate::{metrics::RAFT_APPEND_SECONDS, raft::Types};
+
+/// Jobs that may wait; whoever asks for one more waits for room, and so slows Raft down.
+const QUEUE_MAX: usize = 1_024;
+/// Jobs per transaction.
+const BATCH_MAX: usize = 256;
+/// The commit index is written with whatever is written next, or alone after this long.
+const COMMITTED_IDLE: Duration = Duration::from_millis(100);
+
+/// A handle to the thread. The file is closed when the last handle is dropped, or by [`Writer::close`].
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    queue: Sender<Job>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Job {
+    work: Work,
+    done: Done,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Work {
+    Step(Step),
+    Close,
+}
+
+type Outcome = Result<(), Arc<DiskError>>;
+
+enum Done {
+    Flushed(LogFlushed<Types>),
+    Told(oneshot::Sender<Outcome>),
+    Nobody,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Flushed(_) => "Flushed",
+            Self::Told(_) => "Told",
+            Self::Nobody => "Nobody",
+        })
+    }
+}
+
+impl Writer {
+    pub(super) fn spawn(disk: Disk, snapshot: Option<u64>) -> io::Result<Self> {
+        let (queue, jobs) = mpsc::channel();
+        let desk = Desk { disk, snapshot, committed: None, failed: None };
+        thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
+        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)) })
+    }
+
+    /// Queues an append; `flushed` hears when it is durable.
+    pub(super) async fn append(&self, step: Step, flushed: LogFlushed<Types>) -> Outcome {
+        self.send(Work::Step(step), Done::Flushed(flushed)).await
+    }
+
+    /// Takes a step and waits until it is durable.
+    pub(super) async fn durable(&self, step: Step) -> Outcome {
+        let (told, outcome) = oneshot::channel();
+        self.send(Work::Step(step), Done::Told(told)).await?;
+        outcome.await.unwrap_or_else(|_| Err(Arc::new(DiskError::Closed)))
+    }
+
+    /// Takes a step soon.
+    pub(super) async fn eventually(&self, step: Step) -> Outcome {
+        self.send(Work::Step(step), Done::Nobody).await
+    }
+
+    /// Writes what is queued and closes the file, so that it can be opened again.
+    pub(crate) async fn close(&self) {
+        let (told, outcome) = oneshot::channel();
+        if self.send(Work::Close, Done::Told(told)).await.is_ok() {
+            // An error means that the thread has ended and the file is closed.
+            let _ = outcome.await;
+        }
+    }
+
+    async fn send(&self, work: Work, done: Done) -> Outcome {
+        let room = self.room.clone().acquire_owned().await.ok();
+        let job = Job { work, done, _room: room };
+        self.queue.send(job).map_err(|_| Arc::new(DiskError::Closed))
+    }
+}
+
+/// The thread's own things.
+struct Desk {
+    disk: Disk,
+    /// Index of the snapshot on disk.
+    snapshot: Option<u64>,
+    /// A commit index that is not on disk yet.
+    committed: Option<Step>,
+    failed: Option<Arc<DiskError>>,
+}
+
+impl Desk {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            let first = if self.committed.is_some() {
+                jobs.recv_timeout(COMMITTED_IDLE)
+            } else {
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            let first = match first {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.write(Vec::new());
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = self.write(Vec::new());
+                    return;
+                }
+            };
+            let batch: Vec<Job> = std::iter::once(first).chain(jobs.try_iter().take(BATCH_MAX - 1)).collect();
+            if let Some(closed) = self.serve(batch) {
+                drop(self);
+                let _ = closed.send(Ok(()));
+                return;
+            }
+        }
+    }
+
+    /// Does a batch. Answers who wants to hear of the close, if it was asked for; what queued behind it is dropped.
+    fn serve(&mut self, batch: Vec<Job>) -> Option<oneshot::Sender<Outcome>> {
+        let (mut steps, mut waiting, mut closing) = (Vec::new(), Vec::new(), None);
+        for job in batch {
+            match (job.work, job.done) {
+                (Work::Close, Done::Told(told)) => {
+                    closing = Some(told);
+                    break;
+                }
+                (Work::Close, _) => break,
+                (Work::Step(step @ Step::Committed(_)), _) => self.committed = Some(step),
+                (Work::Step(Step::Snapshot(_, index)), done) if index < self.snapshot => waiting.push(done),
+                (Work::Step(step), done) => {
+                    steps.push(step);
+                    waiting.push(done);
+                }
+            }
+        }
+        let outcome = if steps.is_empty() && closing.is_none() { self.standing() } else { self.write(steps) };
+        for done in waiting {
+            match done {
+                Done::Flushed(flushed) => flushed.log_io_completed(outcome.clone().map_err(io::Error::other)),
+                // Who asked may have stopped waiting; the step is done all the same.
+                Done::Told(told) => drop(told.send(outcome.clone())),
+                Done::Nobody => {}
+            }
+        }
+        closing
+    }
+
+    fn standing(&self) -> Outcome {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn write(&mut self, steps: Vec<Step>) -> Outcome {
+        self.standing()?;
+        if steps.is_empty() && self.committed.is_none() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let written = self.disk.write(steps.iter().chain(&self.committed));
+        metrics::histogram!(RAFT_APPEND_SECONDS).record(started.elapsed());
+        self.committed = None;
+        if let Err(error) = written {
+            let error = Arc::new(error);
+            tracing::error!(%error, cause = ?std::error::Error::source(error.as_ref()), "the group's log failed: this member stops");
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        let newest = steps.iter().filter_map(|step| match step {
+            Step::Snapshot(_, index) => *index,
+            _ => None,
+        });
+        self.snapshot = newest.max().max(self.snapshot);
+        Ok(())
+    }
+}
