@@ -1,0 +1,315 @@
+//! One caller's way to its target.
+//!
+//! ```text
+//! caller ─▶ plan ─▶ open on the first choice ─ ok ─▶ splice until both ends are done
+//!             ▲              │ failed, and no byte of the caller can have reached a target
+//!             └── next, at most twice, within the group's retry budget
+//!                            │ else
+//!                            └─▶ the caller's connection is reset; why is logged, counted and recorded
+//! ```
+//!
+//! What the caller says first travels with the open. A copy stays here until the target was reached, so that the next
+//! member can be given the same bytes; a typed refusal means that the member gave them to nobody.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info};
+use warren_core::{balance::Opened, id::AgentId};
+use warren_tunnel::{
+    OpenRequest, OpenResult, ResetReason, SessionStream,
+    splice::{SpliceEnd, splice},
+};
+
+use crate::{
+    metrics,
+    registry::{Chosen, Lease, Planned, Registry},
+    sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
+};
+
+mod attempt;
+mod early;
+#[cfg(test)]
+mod tests;
+
+use attempt::{Failed, attempt};
+use early::Early;
+
+/// Tries after the first.
+const RETRIES_MAX: usize = 2;
+/// No retry starts later than this after the caller came: it should know in the end.
+const RETRY_WITHIN: Duration = Duration::from_secs(8);
+
+/// Times and limits of sessions.
+#[derive(Debug, Clone)]
+pub struct DispatchLimits {
+    /// How long a caller waits when no member can take it. Default 5 s.
+    pub wait_for_member: Duration,
+    /// How long an agent may try to reach the target. Default 5 s.
+    pub open_within: Duration,
+    /// What the way there and back may add. Default 1.5 s, less than the tunnel allows: when it runs out here, nobody
+    /// knows what became of the open.
+    pub answer_grace: Duration,
+    /// Sessions at once; a caller above it is reset.
+    pub sessions_max: usize,
+}
+
+impl Default for DispatchLimits {
+    fn default() -> Self {
+        Self {
+            wait_for_member: Duration::from_secs(5),
+            open_within: Duration::from_secs(5),
+            answer_grace: Duration::from_millis(1_500),
+            sessions_max: 100_000,
+        }
+    }
+}
+
+/// Carries callers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    sessions: SessionLog,
+    limits: DispatchLimits,
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+    /// When it is cancelled, callers that wait are let go.
+    stop: CancellationToken,
+}
+
+/// Why a caller gets nothing.
+#[derive(Debug)]
+struct Lost {
+    failure: Failure,
+    detail: String,
+}
+
+/// A session that has reached its target.
+struct Carried {
+    session: SessionStream,
+    lease: Lease,
+}
+
+impl Dispatcher {
+    pub fn new(
+        registry: Registry,
+        sessions: SessionLog,
+        limits: DispatchLimits,
+        stop: CancellationToken,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(limits.sessions_max.min(Semaphore::MAX_PERMITS)));
+        let tasks = TaskTracker::new();
+        Self { shared: Arc::new(Shared { registry, sessions, limits, room, tasks, stop }) }
+    }
+
+    /// Takes a caller over. Returns at once; the session is a task of its own.
+    pub(crate) fn take(&self, caller: TcpStream, from: SocketAddr, wanted: Wanted) {
+        let shared = self.shared.clone();
+        let entry = shared.sessions.begin(&wanted, from, rand::random());
+        let Ok(permit) = shared.room.clone().try_acquire_owned() else {
+            let detail = format!("gateway holds {} sessions already", shared.limits.sessions_max);
+            return shared.lose(caller, entry, &wanted, Lost { failure: Failure::GatewayFull, detail });
+        };
+        self.shared.tasks.spawn(async move { shared.carry(caller, entry, wanted, from, permit).await });
+    }
+
+    /// Waits until no session is left.
+    pub(crate) async fn finished(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    async fn carry(
+        self: Arc<Self>,
+        caller: TcpStream,
+        entry: Entry,
+        wanted: Wanted,
+        from: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let begun = Instant::now();
+        // The future of an open is large; a session that is open should not keep room for it.
+        let opened = tokio::select! {
+            opened = Box::pin(self.open(&caller, &entry, &wanted, from)) => opened,
+            () = self.stop.cancelled() => {
+                Err(Lost { failure: Failure::Stopping, detail: "gateway stops".to_owned() })
+            }
+        };
+        match opened {
+            Ok(carried) => {
+                metrics::opened(&wanted.label, begun.elapsed());
+                Self::splice(caller, carried, entry, &wanted).await;
+            }
+            Err(lost) => self.lose(caller, entry, &wanted, lost),
+        }
+        drop(permit);
+    }
+
+    async fn splice(caller: TcpStream, carried: Carried, entry: Entry, wanted: &Wanted) {
+        let report = splice(carried.session, caller, ResetReason::CallerGone).await;
+        let (outcome, detail) = match report.end {
+            SpliceEnd::Finished => (Outcome::Closed, String::new()),
+            SpliceEnd::Session(cut) => (Outcome::Cut(cut.reason), cut.detail),
+            SpliceEnd::Socket(error) => (Outcome::Cut(ResetReason::CallerGone), error.to_string()),
+        };
+        let (up, down) = (report.from_socket, report.to_socket);
+        debug!(
+            session = entry.id(),
+            group = &*wanted.label,
+            resource = %wanted.resource,
+            outcome = outcome.as_str(),
+            detail,
+            up,
+            down,
+            "session ended"
+        );
+        entry.end(outcome, detail);
+        drop(carried.lease);
+    }
+
+    /// Opens the session on the best member that takes it.
+    async fn open(
+        &self,
+        caller: &TcpStream,
+        entry: &Entry,
+        wanted: &Wanted,
+        from: SocketAddr,
+    ) -> Result<Carried, Lost> {
+        let until = Instant::now() + RETRY_WITHIN;
+        self.registry.first_try(wanted.group);
+        let mut early = Early::default();
+        let mut tried: Vec<AgentId> = Vec::new();
+        let mut target_failed: Vec<AgentId> = Vec::new();
+        let mut last: Option<Lost> = None;
+        loop {
+            let chosen = match self.choose(wanted, &tried).await {
+                Ok(chosen) => chosen,
+                // The failure that led here says more than that nobody is left.
+                Err(nobody) => return Err(last.unwrap_or(nobody)),
+            };
+            let Chosen { plan, lease, name, revision } = chosen;
+            let member = lease.tunnel.agent;
+            let request = OpenRequest {
+                deadline: self.limits.open_within,
+                min_revision: revision,
+                trace: entry.trace(),
+                caller: from.to_string(),
+                ..OpenRequest::resource(wanted.resource.as_str())
+            };
+            let within = self.limits.open_within + self.limits.answer_grace;
+            let begun = Instant::now();
+            let outcome = attempt(&lease.tunnel.handle, request, &mut early, caller, within).await;
+            let (now, took) = (Instant::now(), begun.elapsed());
+            let result = outcome.as_ref().map_or_else(Failed::as_str, |_| OpenResult::Ok.as_str());
+            entry.attempted(Attempt {
+                candidates: plan.records,
+                chosen: member,
+                rule: plan.rule,
+                result,
+                took,
+            });
+            let failed = match outcome {
+                Ok(session) => {
+                    self.registry.opened(wanted.group, member, Opened::Ok(took), now);
+                    // Others could not reach a target that can be reached: that was their fault.
+                    for other in target_failed {
+                        self.registry.opened(wanted.group, other, Opened::Failed, now);
+                    }
+                    entry.carried(member, &name, session.meter());
+                    return Ok(Carried { session, lease });
+                }
+                Err(failed) => failed,
+            };
+            drop(lease);
+            debug!(session = entry.id(), %member, result, detail = %failed, "open failed");
+            if failed.is_members_fault() {
+                self.registry.opened(wanted.group, member, Opened::Failed, now);
+            } else if failed.is_targets_fault() {
+                target_failed.push(member);
+            }
+            tried.push(member);
+            let may_retry = failed.may_retry() && tried.len() <= RETRIES_MAX && now < until;
+            let lost = Lost { failure: failed.failure(), detail: failed.to_string() };
+            if !(may_retry && self.registry.may_retry(wanted.group, now)) {
+                return Err(lost);
+            }
+            last = Some(lost);
+            metrics::retried(result);
+        }
+    }
+
+    /// The member to try next. A first try waits a while for one to come; a retry takes who is there.
+    async fn choose(&self, wanted: &Wanted, tried: &[AgentId]) -> Result<Chosen, Lost> {
+        let mut changes = self.registry.changes_of(wanted.group);
+        let waiting = async {
+            loop {
+                changes.mark_unchanged();
+                let planned = self.registry.plan(wanted.group, &wanted.resource, tried, Instant::now());
+                if matches!(planned, Planned::Chosen(_)) || !tried.is_empty() {
+                    return planned;
+                }
+                if changes.changed().await.is_err() {
+                    return planned;
+                }
+            }
+        };
+        let planned = match timeout(self.limits.wait_for_member, waiting).await {
+            Ok(planned) => planned,
+            Err(_) => self.registry.plan(wanted.group, &wanted.resource, tried, Instant::now()),
+        };
+        let (failure, detail) = match planned {
+            Planned::Chosen(chosen) => return Ok(chosen),
+            Planned::UnknownGroup => (Failure::NoMember, "no agent of the group has a tunnel".to_owned()),
+            Planned::UnknownResource => {
+                (Failure::UnknownResource, format!("group has no resource `{}`", wanted.resource))
+            }
+            Planned::Nobody(plan) => {
+                let why = |record: &warren_core::balance::CandidateRecord| {
+                    let excluded = record.excluded.map_or("", |excluded| excluded.as_str());
+                    format!("{} {excluded}", record.member)
+                };
+                let all: Vec<_> = plan.records.iter().map(why).collect();
+                (Failure::NoMember, format!("no member takes sessions: {}", all.join(", ")))
+            }
+        };
+        Err(Lost { failure, detail })
+    }
+
+    /// Resets the caller: whoever gets nothing must not take it for an empty answer.
+    fn lose(&self, caller: TcpStream, entry: Entry, wanted: &Wanted, lost: Lost) {
+        let Lost { failure, detail } = lost;
+        info!(
+            session = entry.id(),
+            group = &*wanted.label,
+            resource = %wanted.resource,
+            reason = failure.as_str(),
+            detail,
+            "caller reset, no session could be opened"
+        );
+        entry.end(Outcome::NotOpened(failure), detail);
+        reset(caller);
+    }
+}
+
+/// Ends a connection so that the other end sees an error, not an end.
+pub(crate) fn reset(socket: TcpStream) {
+    // If that fails, the caller is gone already.
+    drop(socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)));
+    drop(socket);
+}

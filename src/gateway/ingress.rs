@@ -1,0 +1,303 @@
+//! A host and port for each resource.
+//!
+//! Whoever makes a resource through this gateway reserves its port first ([`Ingress::reserve`]); a resource that came to
+//! the group another way gets one by itself. Addresses are kept in the store, so that a restart binds the same. A port
+//! stays open while no agent is there: callers wait a little, then are reset.
+//!
+//! ```text
+//! (store) ─▶ waiting for the address to be free ─▶ listening ─▶ closed when its resource is gone for 10 s
+//! reserve ─▶ bound, nobody is accepted ─ commit ──────▲
+//!                    └─ dropped: freed
+//! ```
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+use warren_core::id::{GroupId, Name};
+
+use crate::{
+    config::PortRange,
+    dispatch::Dispatcher,
+    registry::Registry,
+    sessions::Wanted,
+    store::{ListenerRecord, Store, StoreError},
+};
+
+pub(crate) mod accept;
+pub(crate) mod bind;
+mod keep;
+#[cfg(test)]
+mod tests;
+
+/// Why a resource has no address.
+#[derive(Debug, Error)]
+pub enum IngressError {
+    #[error(
+        "`{text}` is not an address to listen on, expected HOST:PORT with an IP address, such as 127.0.0.1:5432"
+    )]
+    Address { text: String },
+    #[error("{address} is in use, choose another one or port 0")]
+    InUse { address: SocketAddr },
+    #[error("resource `{resource}` listens on {address} already")]
+    Listening { resource: Name, address: SocketAddr },
+    #[error("every port from {low} to {high} is in use, widen ingress.ports")]
+    NoPort { low: u16, high: u16 },
+    #[error("cannot listen on {address}")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("gateway stops")]
+    Stopping,
+}
+
+impl IngressError {
+    /// A stable word for programs.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "bad_address",
+            Self::InUse { .. } => "address_in_use",
+            Self::Listening { .. } => "listening",
+            Self::NoPort { .. } => "no_port",
+            Self::Bind { .. } => "cannot_listen",
+            Self::Store(_) => "store",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+type Key = (GroupId, Name);
+
+/// Handle to the listeners of one gateway process.
+#[derive(Debug, Clone)]
+pub struct Ingress {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    entries: Mutex<BTreeMap<Key, Entry>>,
+    host: IpAddr,
+    ports: Option<PortRange>,
+    store: Arc<dyn Store>,
+    registry: Registry,
+    dispatcher: Dispatcher,
+    tasks: TaskTracker,
+    /// Ends every accept loop.
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Absent while the port is being chosen.
+    address: Option<SocketAddr>,
+    /// Ends its accept loop, or its wait for the address.
+    stop: CancellationToken,
+    /// Held by a reservation.
+    reserved: bool,
+}
+
+impl Ingress {
+    /// New listeners bind `host` and a port of `ports`, or one that the system picks. `stop` ends all accepting.
+    pub fn new(
+        (host, ports): (IpAddr, Option<PortRange>),
+        store: Arc<dyn Store>,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        stop: CancellationToken,
+    ) -> Self {
+        let (entries, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { shared: Arc::new(Shared { entries, host, ports, store, registry, dispatcher, tasks, stop }) }
+    }
+
+    /// Binds an address for a resource that is about to be made. `listen` is HOST:PORT, port 0 for any; `None` lets the
+    /// gateway choose. Nobody is accepted before [`Reservation::commit`].
+    pub fn reserve(
+        &self,
+        group: GroupId,
+        resource: &Name,
+        listen: Option<&str>,
+    ) -> Result<Reservation, IngressError> {
+        let wish = listen.filter(|text| !text.is_empty()).map(bind::parse).transpose()?;
+        let mut reservation = self.shared.clone().claim((group, resource.clone()))?;
+        reservation.bind(wish)?;
+        Ok(reservation)
+    }
+
+    /// Where callers of a resource connect.
+    pub fn address(&self, group: GroupId, resource: &Name) -> Option<SocketAddr> {
+        self.shared.lock().get(&(group, resource.clone())).and_then(|entry| entry.address)
+    }
+
+    /// Stops accepting for a resource that is gone, and forgets its address. Sessions that are open go on.
+    pub async fn close(&self, group: GroupId, resource: &Name) {
+        self.shared.close(&(group, resource.clone())).await;
+    }
+
+    /// The same for every resource of a group.
+    pub async fn close_group(&self, group: GroupId) {
+        let keys: Vec<_> = self.shared.lock().keys().filter(|(of, _)| *of == group).cloned().collect();
+        for key in keys {
+            self.shared.close(&key).await;
+        }
+    }
+
+    /// Binds what the store says. An address that is taken is tried again until it is free.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        for ListenerRecord { group, resource, address } in self.shared.store.listeners().await? {
+            self.shared.clone().restore((group, resource), address);
+        }
+        Ok(())
+    }
+
+    /// Gives resources that appear in their groups an address, and closes those that are gone, until `stop`.
+    pub async fn run(&self) {
+        keep::run(&self.shared).await;
+    }
+
+    /// Waits until no accept loop is left; to be called after `stop`.
+    pub async fn finished(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+/// An address that is bound for a resource; freed when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    shared: Arc<Shared>,
+    key: Key,
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+}
+
+impl Reservation {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Keeps the address in the store and begins to accept callers.
+    pub async fn commit(mut self) -> Result<SocketAddr, IngressError> {
+        let (group, resource) = self.key.clone();
+        let record = ListenerRecord { group, resource, address: self.address };
+        self.shared.store.save_listener(&record).await?;
+        let stop = match self.shared.lock().get_mut(&self.key) {
+            Some(entry) => {
+                entry.reserved = false;
+                entry.stop.clone()
+            }
+            // Closed meanwhile.
+            None => return Err(IngressError::Stopping),
+        };
+        if let Some(listener) = self.listener.take() {
+            self.shared.clone().accept(self.key.clone(), listener, stop);
+        }
+        Ok(self.address)
+    }
+}
+
+impl Reservation {
+    fn bind(&mut self, wish: Option<SocketAddr>) -> Result<(), IngressError> {
+        let listener = match wish {
+            Some(address) => bind::bind(address),
+            None => bind::bind_any(self.shared.host, self.shared.ports),
+        }?;
+        let address = bind::local_address(&listener)?;
+        if let Some(entry) = self.shared.lock().get_mut(&self.key) {
+            entry.address = Some(address);
+        }
+        (self.address, self.listener) = (address, Some(listener));
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut entries = self.shared.lock();
+        if let btree_map::Entry::Occupied(entry) = entries.entry(self.key.clone())
+            && entry.get().reserved
+        {
+            entry.remove();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the resource's place, so that nobody else binds for it at the same time.
+    fn claim(self: Arc<Self>, key: Key) -> Result<Reservation, IngressError> {
+        if self.stop.is_cancelled() {
+            return Err(IngressError::Stopping);
+        }
+        let unspecified = SocketAddr::new(self.host, 0);
+        let mut entries = self.lock();
+        match entries.entry(key.clone()) {
+            btree_map::Entry::Occupied(entry) => {
+                let address = entry.get().address.unwrap_or(unspecified);
+                return Err(IngressError::Listening { resource: key.1, address });
+            }
+            btree_map::Entry::Vacant(place) => {
+                place.insert(Entry { address: None, stop: self.stop.child_token(), reserved: true });
+            }
+        }
+        drop(entries);
+        Ok(Reservation { shared: self, key, address: unspecified, listener: None })
+    }
+
+    fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {
+        let stop = self.stop.child_token();
+        let entry = Entry { address: Some(address), stop: stop.clone(), reserved: false };
+        self.lock().insert(key.clone(), entry);
+        match bind::bind(address) {
+            Ok(listener) => self.accept(key, listener, stop),
+            Err(error) => {
+                warn!(resource = %key.1, %address, error = &error as &dyn Error, "address not free, it is tried again");
+                let shared = self.clone();
+                self.tasks.spawn(async move {
+                    tokio::select! {
+                        listener = bind::bind_patiently(address) => shared.accept(key, listener, stop),
+                        () = stop.cancelled() => {}
+                    }
+                });
+            }
+        }
+    }
+
+    fn accept(self: Arc<Self>, key: Key, listener: TcpListener, stop: CancellationToken) {
+        let (group, resource) = key;
+        info!(%group, %resource, address = ?listener.local_addr().ok(), "resource listens");
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let take = |socket, from| {
+                let label = shared.registry.label(group);
+                shared.dispatcher.take(socket, from, Wanted { group, label, resource: resource.clone() });
+            };
+            accept::run(&listener, take, &stop).await;
+        });
+    }
+
+    async fn close(&self, key: &Key) {
+        let Some(entry) = self.lock().remove(key) else { return };
+        entry.stop.cancel();
+        let (group, resource) = key;
+        info!(%group, %resource, "resource closed to callers");
+        if let Err(error) = self.store.delete_listener(*group, resource).await {
+            warn!(%group, %resource, error = &error as &dyn Error, "listener not forgotten by the store");
+        }
+    }
+}

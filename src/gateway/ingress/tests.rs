@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::{dispatch::DispatchLimits, sessions::SessionLog, testing::*};
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+struct Bench {
+    ingress: Ingress,
+    registry: Registry,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    async fn on(folder: &tempfile::TempDir, ports: Option<PortRange>) -> Self {
+        let (registry, store, stop) = (Registry::default(), store(folder).await, CancellationToken::new());
+        let limits = DispatchLimits::default();
+        let dispatcher =
+            Dispatcher::new(registry.clone(), SessionLog::default(), limits, CancellationToken::new());
+        let ingress =
+            Ingress::new((LOOPBACK, ports), store.clone(), registry.clone(), dispatcher, stop.clone());
+        Self { ingress, registry, store, stop }
+    }
+
+    async fn commit(&self, resource: &str, listen: Option<&str>) -> SocketAddr {
+        self.ingress.reserve(group(), &name(resource), listen).unwrap().commit().await.unwrap()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.ingress.finished().await;
+    }
+}
+
+async fn answers(address: SocketAddr) -> bool {
+    let Ok(mut caller) = TcpStream::connect(address).await else { return false };
+    let talk = async {
+        caller.write_all(b"x").await?;
+        caller.read_u8().await
+    };
+    tokio::time::timeout(Duration::from_secs(5), talk).await.is_ok_and(|heard| heard.is_ok())
+}
+
+#[tokio::test]
+async fn a_restart_keeps_every_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let address = bench.commit("db", Some("127.0.0.1:0")).await;
+    let freed = bench.ingress.reserve(group(), &name("other"), None).unwrap();
+    assert_eq!(bench.ingress.address(group(), &name("other")), Some(freed.address()));
+    drop(freed);
+    assert_eq!(bench.ingress.address(group(), &name("other")), None);
+    bench.end().await;
+    let bench = Bench::on(&folder, None).await;
+    bench.ingress.restore().await.unwrap();
+    assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
+    assert!(TcpStream::connect(address).await.is_ok(), "open while no agent is there");
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let address = bench.commit("db", None).await;
+    bench.end().await;
+    let squatter = bind::bind(address).unwrap();
+    let bench = Bench::on(&folder, None).await;
+    bench.ingress.restore().await.unwrap();
+    let member = connect(&bench.registry, 1, echoing).await;
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+    drop(squatter);
+    let mut served = false;
+    for _ in 0..100 {
+        if answers(address).await {
+            served = true;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(served);
+}
+
+#[tokio::test]
+async fn a_resource_made_elsewhere_gets_an_address_that_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let ingress = bench.ingress.clone();
+    tokio::spawn(async move { ingress.run().await });
+    let member = connect(&bench.registry, 1, echoing).await;
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+    until("a listener", || bench.ingress.address(group(), &name("db")).is_some()).await;
+    let address = bench.ingress.address(group(), &name("db")).unwrap();
+    until("it is kept", || true).await;
+    assert!(answers(address).await);
+    let kept = bench.store.listeners().await.unwrap();
+    assert_eq!((kept.len(), kept[0].address), (1, address));
+}
+
+#[tokio::test]
+async fn a_resource_that_is_gone_gives_its_address_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let address = bench.commit("db", None).await;
+    bench.ingress.close(group(), &name("db")).await;
+    assert!(bench.store.listeners().await.unwrap().is_empty());
+    let mut again = bind::bind(address);
+    for _ in 0..100 {
+        if again.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        again = bind::bind(address);
+    }
+    again.unwrap();
+}
+
+#[tokio::test]
+async fn a_resource_that_is_missing_for_a_moment_keeps_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let address = bench.commit("db", None).await;
+    let member = connect(&bench.registry, 1, echoing).await;
+    let listens = || bench.ingress.address(group(), &name("db"));
+    let (mut keeper, start) = (keep::Keeper::default(), tokio::time::Instant::now());
+    let later = |seconds| start + Duration::from_secs(seconds);
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &[]));
+    keeper.look(&bench.ingress.shared, true, start).await;
+    keeper.look(&bench.ingress.shared, true, later(9)).await;
+    assert_eq!(listens(), Some(address));
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+    keeper.look(&bench.ingress.shared, false, later(10)).await;
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &[]));
+    keeper.look(&bench.ingress.shared, false, later(11)).await;
+    keeper.look(&bench.ingress.shared, true, later(20)).await;
+    assert_eq!(listens(), Some(address));
+    keeper.look(&bench.ingress.shared, true, later(21)).await;
+    assert_eq!(listens(), None);
+    assert!(bench.store.listeners().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn mistakes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let squatter = bind::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = squatter.local_addr().unwrap().port();
+    let bench = Bench::on(&folder, Some(PortRange { low: port, high: port })).await;
+    let refused = |resource: &str, listen: Option<&str>| {
+        bench.ingress.reserve(group(), &name(resource), listen).unwrap_err().reason()
+    };
+    assert_eq!(refused("db", Some("db.corp:5432")), "bad_address");
+    assert_eq!(refused("db", Some(&format!("127.0.0.1:{port}"))), "address_in_use");
+    assert_eq!(refused("db", None), "no_port");
+    bench.commit("db", Some("127.0.0.1:0")).await;
+    assert_eq!(refused("db", None), "listening");
+}

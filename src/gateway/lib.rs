@@ -1,0 +1,30 @@
+//! The cloud side: takes agents' tunnels on one port, and gives callers a plain host and port for each resource.
+//!
+//! ```text
+//! caller ─▶ ingress ─▶ dispatch ─▶ registry (who has a tunnel, what its group says) ─▶ tunnel ─▶ agent ─▶ target
+//! agent ──▶ listener ─▶ tunnels ─▶ registry ◀─ control (watches the group through the tunnel)
+//! people ─▶ listener ─▶ admin ──▶ store (who) and, through the registry, the group (what)
+//! ```
+//!
+//! Architecture invariants: only [`store`] speaks SQL; only [`control`] and [`registry`] speak to agents' control
+//! service; which member takes a session is decided in `warren_core::balance`, never here.
+
+pub mod admin;
+pub mod config;
+pub mod control;
+pub mod dispatch;
+pub mod enrol;
+pub mod ingress;
+pub mod listener;
+pub mod metrics;
+pub mod registry;
+pub mod server;
+pub mod sessions;
+pub mod setup;
+pub mod store;
+#[cfg(test)]
+mod testing;
+pub mod tunnels;
+
+pub use config::GatewayConfig;
+pub use server::{Gateway, Ready, StartError};

@@ -1,0 +1,189 @@
+//! What the gateway counts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{counter, gauge, histogram};
+use warren_core::{
+    catalogue::{Kind, Metric},
+    status::MemberStatus,
+};
+use warren_tunnel::Liveness;
+
+use crate::registry::{GroupObserved, NotAdmitted, judge};
+
+/// Verified tunnels.
+pub const TUNNELS: &str = "warren_gateway_tunnels";
+/// Members by status.
+pub const MEMBERS: &str = "warren_gateway_members";
+/// Sessions open or being opened.
+pub const SESSIONS: &str = "warren_gateway_sessions";
+/// Sessions that ended, by how.
+pub const SESSIONS_TOTAL: &str = "warren_gateway_sessions_total";
+/// From the caller's connection to the target's acceptance.
+pub const OPEN_SECONDS: &str = "warren_gateway_open_seconds";
+/// Bytes of sessions.
+pub const SESSION_BYTES_TOTAL: &str = "warren_gateway_session_bytes_total";
+/// Opens tried again on another member.
+pub const RETRIES_TOTAL: &str = "warren_gateway_retries_total";
+/// Connections and tunnels that were turned away.
+pub const REJECTED_TOTAL: &str = "warren_gateway_rejected_total";
+/// Config revision.
+pub const CONFIG_REVISION: &str = "warren_gateway_config_revision";
+/// End of certificates.
+pub const CERTIFICATE_EXPIRY_SECONDS: &str = "warren_gateway_certificate_expiry_seconds";
+
+/// All metrics of this crate.
+pub const CATALOGUE: &[Metric] = &[
+    metric(TUNNELS, Kind::Gauge, &["group"], "Tunnels to this gateway that are verified and alive."),
+    metric(MEMBERS, Kind::Gauge, &["group", "status"], "Agents known to this gateway, by their status."),
+    metric(SESSIONS, Kind::Gauge, &["group"], "Sessions that are open or being opened."),
+    metric(
+        SESSIONS_TOTAL,
+        Kind::Counter,
+        &["group", "result"],
+        "Sessions that have ended, by how they ended or why they were never open.",
+    ),
+    metric(
+        OPEN_SECONDS,
+        Kind::Histogram,
+        &["group"],
+        "Time from a caller's connection until its target was reached, retries included.",
+    ),
+    metric(
+        SESSION_BYTES_TOTAL,
+        Kind::Counter,
+        &["group", "direction"],
+        "Bytes carried from callers to targets (up) and back (down).",
+    ),
+    metric(
+        RETRIES_TOTAL,
+        Kind::Counter,
+        &["reason"],
+        "Opens that were tried again on another member, by what went wrong before.",
+    ),
+    metric(
+        REJECTED_TOTAL,
+        Kind::Counter,
+        &["reason"],
+        "Connections and tunnels that were turned away, by reason.",
+    ),
+    metric(
+        CONFIG_REVISION,
+        Kind::Gauge,
+        &["group"],
+        "Config revision of the group, by its best-informed member.",
+    ),
+    metric(
+        CERTIFICATE_EXPIRY_SECONDS,
+        Kind::Gauge,
+        &["certificate"],
+        "Seconds until the authority's root and the gateway's own certificate end.",
+    ),
+];
+
+/// Why a connection or a tunnel was turned away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rejected {
+    /// Pushed out by newer handshakes.
+    HandshakeEvicted,
+    HandshakeTimeout,
+    HandshakeFailed(&'static str),
+    /// Nothing was asked within the deadline.
+    Silent,
+    ConnectionsFull,
+    Identity(&'static str),
+    Revoked,
+    UnknownAgent,
+    TunnelsFull,
+    Stopping,
+    Store,
+    Upgrade,
+    Unverified,
+    NotAdmitted(NotAdmitted),
+}
+
+impl Rejected {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::HandshakeEvicted => "handshake_evicted",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::HandshakeFailed(reason) | Self::Identity(reason) => reason,
+            Self::Silent => "silent",
+            Self::ConnectionsFull => "connections_full",
+            Self::Revoked => "revoked",
+            Self::UnknownAgent => "unknown_agent",
+            Self::TunnelsFull => "tunnels_full",
+            Self::Stopping => "stopping",
+            Self::Store => "store",
+            Self::Upgrade => "upgrade",
+            Self::Unverified => "unverified",
+            Self::NotAdmitted(refused) => refused.as_str(),
+        }
+    }
+}
+
+pub(crate) fn rejected(reason: Rejected) {
+    counter!(REJECTED_TOTAL, "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn retried(reason: &'static str) {
+    counter!(RETRIES_TOTAL, "reason" => reason).increment(1);
+}
+
+pub(crate) fn opened(group: &str, took: Duration) {
+    histogram!(OPEN_SECONDS, "group" => group.to_owned()).record(took);
+}
+
+pub(crate) fn ended(group: &str, result: &'static str) {
+    counter!(SESSIONS_TOTAL, "group" => group.to_owned(), "result" => result).increment(1);
+}
+
+pub(crate) fn carried(group: &str, up: u64, down: u64) {
+    for (direction, bytes) in [("up", up), ("down", down)] {
+        if bytes > 0 {
+            counter!(SESSION_BYTES_TOTAL, "group" => group.to_owned(), "direction" => direction)
+                .increment(bytes);
+        }
+    }
+}
+
+pub(crate) fn certificate(name: &'static str, remaining: Duration) {
+    gauge!(CERTIFICATE_EXPIRY_SECONDS, "certificate" => name).set(remaining.as_secs_f64());
+}
+
+/// Shows one group as it is now.
+pub(crate) fn show_group(observed: &GroupObserved, sessions: usize) {
+    let label = || observed.label.to_string();
+    let tunnels = observed.members.values().flat_map(|member| &member.tunnels);
+    let alive = tunnels.filter(|tunnel| tunnel.liveness == Liveness::Alive).count();
+    gauge!(TUNNELS, "group" => label()).set(alive as f64);
+    gauge!(SESSIONS, "group" => label()).set(sessions as f64);
+    if let Some(view) = &observed.view {
+        gauge!(CONFIG_REVISION, "group" => label()).set(view.revision as f64);
+    }
+    let mut members: BTreeMap<MemberStatus, u32> = MemberStatus::ALL.map(|status| (status, 0)).into();
+    for judged in judge(Some(observed), &[]).members.values() {
+        *members.entry(judged.status).or_default() += 1;
+    }
+    for (status, count) in members {
+        gauge!(MEMBERS, "group" => label(), "status" => status.label()).set(f64::from(count));
+    }
+}
+
+/// A group that is no more has nothing.
+pub(crate) fn clear_group(label: &str) {
+    gauge!(TUNNELS, "group" => label.to_owned()).set(0.0);
+    gauge!(SESSIONS, "group" => label.to_owned()).set(0.0);
+    for status in MemberStatus::ALL {
+        gauge!(MEMBERS, "group" => label.to_owned(), "status" => status.label()).set(0.0);
+    }
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind, labels, help }
+}

@@ -1,0 +1,281 @@
+//! One group: its members, their tunnels, and the balancer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{Semaphore, watch};
+use tonic::transport::Channel;
+use tracing::{debug, info};
+use warren_core::{
+    balance::{Balancer, Opened, RetryBudget},
+    id::{AgentId, GroupId},
+};
+use warren_tunnel::CloseReason;
+use warren_wire::{convert::Snapshot, v1::control_client::ControlClient};
+
+use super::{GroupObserved, MemberObserved, NotAdmitted, Tunnel, read, tunnel::SLOTS_MAX, write};
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(super) id: GroupId,
+    label: std::sync::RwLock<Arc<str>>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    /// Whether the store knows that the group's log exists.
+    pub(crate) founded: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) members: BTreeMap<AgentId, Member>,
+    /// What the best-informed member last said. Outlives the tunnels, so that listeners stay what they are.
+    pub(super) view: Option<Arc<Snapshot>>,
+    pub(super) balancer: Balancer,
+    budget: RetryBudget,
+}
+
+/// An agent that has, or lately had, a tunnel.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) tunnels: Vec<Arc<Tunnel>>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// Sessions on it, those being opened included.
+    pub(super) sessions: Arc<AtomicU32>,
+    /// The control service, through the tunnel of that number.
+    control: Option<(u64, ControlClient<Channel>)>,
+    /// Whoever of its tunnels holds it watches the group.
+    turn: Arc<Semaphore>,
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, now: Instant) -> Self {
+        let state = State {
+            members: BTreeMap::new(),
+            view: None,
+            balancer: Balancer::default(),
+            budget: RetryBudget::new(now),
+        };
+        Self {
+            id,
+            label: std::sync::RwLock::new(id.to_string().into()),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            founded: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn name(&self, label: &str) {
+        *write(&self.label) = label.into();
+    }
+
+    pub(super) fn label(&self) -> Arc<str> {
+        read(&self.label).clone()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn touch(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn admit(&self, tunnel: &Arc<Tunnel>, now: Instant) -> Result<(), NotAdmitted> {
+        let mut state = self.lock();
+        let member = state.members.entry(tunnel.agent).or_insert_with(Member::new);
+        let came = member.fence(tunnel)?;
+        member.tunnels.push(tunnel.clone());
+        if came {
+            state.balancer.arrived(tunnel.agent, now);
+        }
+        drop(state);
+        self.touch();
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, tunnel: &Tunnel) {
+        let mut state = self.lock();
+        let Some(member) = state.members.get_mut(&tunnel.agent) else { return };
+        member.tunnels.retain(|kept| kept.number != tunnel.number);
+        member.control.take_if(|(number, _)| *number == tunnel.number);
+        if member.tunnels.is_empty() {
+            state.balancer.left(tunnel.agent);
+            let known = state.view.as_ref().is_some_and(|view| view.members.contains_key(&tunnel.agent));
+            if !known {
+                state.members.remove(&tunnel.agent);
+            }
+        }
+        drop(state);
+        self.touch();
+    }
+
+    /// Closes the tunnels of one member, or of all.
+    pub(super) fn cut(&self, agent: Option<AgentId>, reason: CloseReason) -> usize {
+        let mut state = self.lock();
+        let mut cut = 0;
+        for (id, member) in &state.members {
+            if agent.is_none_or(|agent| agent == *id) {
+                member.tunnels.iter().for_each(|tunnel| tunnel.handle.close(reason, "cut by the gateway"));
+                cut += member.tunnels.len();
+            }
+        }
+        if reason == CloseReason::Revoked {
+            state.members.retain(|id, _| agent.is_some_and(|agent| agent != *id));
+        }
+        drop(state);
+        self.touch();
+        cut
+    }
+
+    pub(super) fn observe(&self, agent: AgentId, snapshot: Snapshot) {
+        let mut state = self.lock();
+        let Some(member) = state.members.get_mut(&agent) else { return };
+        member.snapshot = Some(Arc::new(snapshot));
+        state.choose_view();
+        if let Some(view) = state.view.clone() {
+            state.balancer.retain_resources(|resource| view.resources.contains_key(resource));
+            state.members.retain(|id, member| !member.tunnels.is_empty() || view.members.contains_key(id));
+        }
+        drop(state);
+        self.touch();
+    }
+
+    pub(super) fn opened(&self, agent: AgentId, opened: Opened, now: Instant) {
+        let mut state = self.lock();
+        let before = state.balancer.ejected_until(agent, now);
+        state.balancer.observe(agent, opened, now);
+        let after = state.balancer.ejected_until(agent, now);
+        if before != after
+            && let Some(until) = after
+        {
+            let seconds = until.saturating_duration_since(now).as_secs();
+            info!(group = %self.id, member = %agent, seconds, "member ejected, opens on it failed again and again");
+        }
+    }
+
+    pub(super) fn first_try(&self) {
+        self.lock().budget.first_try();
+    }
+
+    pub(super) fn may_retry(&self, now: Instant) -> bool {
+        self.lock().budget.take(now)
+    }
+
+    pub(super) fn tunnels(&self) -> Vec<Arc<Tunnel>> {
+        self.lock().members.values().flat_map(|member| member.tunnels.clone()).collect()
+    }
+
+    pub(super) fn view(&self) -> Option<Arc<Snapshot>> {
+        self.lock().view.clone()
+    }
+
+    pub(super) fn observe_all(&self) -> GroupObserved {
+        let label = self.label();
+        let state = self.lock();
+        let members = state.members.iter().map(|(id, member)| {
+            let observed = MemberObserved {
+                tunnels: member.tunnels.iter().map(|tunnel| tunnel.observe()).collect(),
+                sessions: member.sessions.load(Relaxed),
+                snapshot: member.snapshot.clone(),
+            };
+            (*id, observed)
+        });
+        GroupObserved { group: self.id, label, view: state.view.clone(), members: members.collect() }
+    }
+
+    /// Whose holder watches the group through the agent's tunnels.
+    pub(crate) fn control_turn(&self, agent: AgentId) -> Option<Arc<Semaphore>> {
+        self.lock().members.get(&agent).map(|member| member.turn.clone())
+    }
+
+    pub(crate) fn set_control(&self, tunnel: &Tunnel, client: ControlClient<Channel>) {
+        if let Some(member) = self.lock().members.get_mut(&tunnel.agent) {
+            member.control = Some((tunnel.number, client));
+        }
+    }
+
+    pub(crate) fn clear_control(&self, tunnel: &Tunnel) {
+        if let Some(member) = self.lock().members.get_mut(&tunnel.agent) {
+            member.control.take_if(|(number, _)| *number == tunnel.number);
+        }
+    }
+
+    /// Control services of the members, the leader's first.
+    pub(super) fn controls(&self) -> Vec<(AgentId, ControlClient<Channel>)> {
+        let state = self.lock();
+        let leader = state.view.as_ref().and_then(|view| view.leader);
+        let mut controls: Vec<_> = state
+            .members
+            .iter()
+            .filter_map(|(id, member)| Some((*id, member.control.as_ref()?.1.clone())))
+            .collect();
+        controls.sort_by_key(|(id, _)| Some(*id) != leader);
+        controls
+    }
+}
+
+impl State {
+    /// Whoever is in touch with a majority knows best, then whoever has applied most.
+    fn choose_view(&mut self) {
+        let present = self.members.values().filter(|member| !member.tunnels.is_empty());
+        let best = present
+            .filter_map(|member| member.snapshot.as_ref())
+            .max_by_key(|snapshot| (snapshot.quorum, snapshot.applied, snapshot.term));
+        if let Some(best) = best {
+            self.view = Some(best.clone());
+        }
+    }
+}
+
+impl Member {
+    fn new() -> Self {
+        Self {
+            tunnels: Vec::new(),
+            snapshot: None,
+            sessions: Arc::default(),
+            control: None,
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Makes room for a newcomer; says whether the agent comes with it, for the first time or after a restart.
+    fn fence(&mut self, new: &Tunnel) -> Result<bool, NotAdmitted> {
+        let same = |old: &Tunnel| old.hello.boot == new.hello.boot;
+        let stale = self
+            .tunnels
+            .iter()
+            .any(|old| same(old) && old.hello.slot == new.hello.slot && old.hello.epoch >= new.hello.epoch);
+        if stale {
+            return Err(NotAdmitted::Stale);
+        }
+        // An agent that restarted is one process: whatever its former boot left is dead or about to be.
+        let fenced = |old: &Arc<Tunnel>| !same(old) || old.hello.slot == new.hello.slot;
+        let kept = self.tunnels.iter().filter(|old| !fenced(old)).count();
+        if kept >= SLOTS_MAX {
+            return Err(NotAdmitted::TooMany);
+        }
+        let restarted = self.tunnels.iter().any(|old| !same(old));
+        if restarted {
+            // The new process may know less than the old one said, and waits for nothing that the old one holds.
+            self.snapshot = None;
+            self.control = None;
+            self.turn = Arc::new(Semaphore::new(1));
+        }
+        let came = self.tunnels.is_empty() || restarted;
+        for old in self.tunnels.extract_if(.., |old| fenced(old)) {
+            debug!(member = %old.agent, tunnel = old.number, slot = old.hello.slot, "tunnel fenced by a newer one");
+            old.handle.close(CloseReason::Fenced, "a newer connection of this agent took its place");
+        }
+        Ok(came)
+    }
+}

@@ -1,0 +1,252 @@
+//! The whole gateway: what is built, in which order it runs, and how it ends.
+//!
+//! ```text
+//! build: store and keys ─▶ port bound ─▶ resources' ports bound ─▶ ready
+//! drain: nobody new is accepted ─▶ agents are told ─▶ sessions end, or the deadline comes ─▶ the rest is cut ─▶ tunnels closed
+//! ```
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use warren_core::id::GatewayId;
+use warren_identity::{TlsError, tls};
+
+use crate::{
+    admin::{self, Context},
+    config::{GatewayConfig, PublicUrl},
+    dispatch::{DispatchLimits, Dispatcher},
+    ingress::{Ingress, IngressError, bind},
+    listener::{ALPN, Front, ListenerLimits},
+    registry::Registry,
+    sessions::SessionLog,
+    setup::{Foundation, ServerCertificate, SetupError},
+    store::StoreError,
+    tunnels::{TunnelLimits, Tunnels},
+};
+
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+/// Memory for the sessions of all tunnels, bytes.
+const BUDGET: usize = 1 << 30;
+/// What was cut gets this long to tell its callers.
+const CUT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why a gateway does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("gateway cannot be set up")]
+    Setup(#[from] SetupError),
+    #[error("cannot listen for agents and people")]
+    Listen(#[source] IngressError),
+    #[error("cannot tell which address is listened on")]
+    Address(#[source] io::Error),
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    #[error("store cannot be read")]
+    Store(#[from] StoreError),
+}
+
+/// What whoever started the gateway wants to know; the ready file holds it.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    pub id: GatewayId,
+    pub listen: SocketAddr,
+    pub url: PublicUrl,
+    /// The root to trust, PEM.
+    pub ca: PathBuf,
+    /// The first admin's token.
+    pub token: PathBuf,
+}
+
+/// A gateway that has bound its ports and holds its store.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Arc<GatewayConfig>,
+    ready: Ready,
+    listener: TcpListener,
+    front: Arc<Front>,
+    parts: Parts,
+    readiness: watch::Sender<bool>,
+}
+
+/// What lives as long as the gateway.
+#[derive(Debug, Clone)]
+struct Parts {
+    foundation: Foundation,
+    certificate: ServerCertificate,
+    registry: Registry,
+    sessions: SessionLog,
+    dispatcher: Dispatcher,
+    ingress: Ingress,
+    tunnels: Tunnels,
+    tokens: Tokens,
+}
+
+/// Each stage of the end.
+#[derive(Debug, Clone, Default)]
+struct Tokens {
+    /// No new callers, no new tunnels.
+    drain: CancellationToken,
+    /// Callers that still wait are let go.
+    cut: CancellationToken,
+    /// The port closes.
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Opens the store, makes what a first run needs, binds every port.
+    pub async fn build(config: GatewayConfig) -> Result<Self, StartError> {
+        let now = SystemTime::now();
+        let foundation = Foundation::open(&config, now).await?;
+        let listener = bind::bind(config.listen).map_err(StartError::Listen)?;
+        let listen = listener.local_addr().map_err(StartError::Address)?;
+        let url = config.public_url.clone().unwrap_or_else(|| PublicUrl::of(listen));
+        let certificate = foundation.server_certificate(&url, listen, now)?;
+        let ready = Ready {
+            id: foundation.gateway,
+            listen,
+            url,
+            ca: foundation.ca_path.clone(),
+            token: foundation.token_path.clone(),
+        };
+        let config = Arc::new(config);
+        let parts = Parts::new(&config, foundation, certificate);
+        upkeep::start(&parts).await?;
+        parts.ingress.restore().await?;
+        let front = parts.front(&config)?;
+        Ok(Self { config, ready, listener, front, parts, readiness: watch::Sender::new(false) })
+    }
+
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// True while agents and callers are taken; for `/readyz`.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.readiness.subscribe()
+    }
+
+    /// Serves until `drain`, then ends in order; `stop` ends it at once. Returns the number of sessions that were cut.
+    pub async fn run(self, drain: CancellationToken, stop: CancellationToken) -> usize {
+        let Self { config, ready, listener, front, parts, readiness } = self;
+        let tokens = parts.tokens.clone();
+        let port = tokio::spawn(front.run(listener));
+        let ingress = parts.ingress.clone();
+        let keeper = tokio::spawn(async move { ingress.run().await });
+        let caretaker = tokio::spawn(upkeep::run(parts.clone()));
+        info!(id = %ready.id, listen = %ready.listen, url = %ready.url, "gateway serves");
+        readiness.send_replace(true);
+        tokio::select! {
+            () = drain.cancelled() => {}
+            () = stop.cancelled() => {}
+        }
+        readiness.send_replace(false);
+        tokens.drain.cancel();
+        parts.ingress.finished().await;
+        let cut = parts.drain(config.drain, &stop).await;
+        tokens.stop.cancel();
+        for task in [port, keeper] {
+            // A task that panicked has said so; there is nothing left to save.
+            drop(timeout(CUT_WITHIN, task).await);
+        }
+        caretaker.abort();
+        drop(timeout(CUT_WITHIN, parts.foundation.store.close()).await);
+        info!(cut, "gateway stopped");
+        cut
+    }
+}
+
+impl Parts {
+    fn new(config: &GatewayConfig, foundation: Foundation, certificate: ServerCertificate) -> Self {
+        let tokens = Tokens::default();
+        let (registry, sessions) = (Registry::default(), SessionLog::default());
+        let limits = DispatchLimits {
+            wait_for_member: config.tunnel_wait,
+            sessions_max: config.limits.sessions,
+            ..Default::default()
+        };
+        let dispatcher = Dispatcher::new(registry.clone(), sessions.clone(), limits, tokens.cut.clone());
+        let ingress = Ingress::new(
+            (config.ingress.host, config.ingress.ports),
+            foundation.store.clone(),
+            registry.clone(),
+            dispatcher.clone(),
+            tokens.drain.clone(),
+        );
+        let machine = warren_tunnel::Config {
+            ping_every: config.tunnel.ping,
+            suspect_after: config.tunnel.suspect,
+            dead_after: config.tunnel.dead,
+            ..Default::default()
+        };
+        let limits = TunnelLimits {
+            machine,
+            echo_every: config.tunnel.echo,
+            tunnels_max: config.limits.tunnels,
+            budget: BUDGET,
+        };
+        let tunnels = Tunnels::new(registry.clone(), foundation.store.clone(), limits, tokens.drain.clone());
+        Self { foundation, certificate, registry, sessions, dispatcher, ingress, tunnels, tokens }
+    }
+
+    fn front(&self, config: &Arc<GatewayConfig>) -> Result<Arc<Front>, TlsError> {
+        let context = Context {
+            store: self.foundation.store.clone(),
+            registry: self.registry.clone(),
+            ingress: self.ingress.clone(),
+            sessions: self.sessions.clone(),
+            authority: self.foundation.authority.clone(),
+            tokens: self.foundation.tokens.clone(),
+            config: config.clone(),
+        };
+        let tls = tls::gateway_server(self.certificate.key.clone(), self.foundation.trust.clone(), ALPN)?;
+        let limits = ListenerLimits {
+            handshakes_max: config.limits.handshakes,
+            connections_max: config.limits.connections,
+            handshake_within: Duration::from_secs(5),
+        };
+        let router = admin::routes(context).into_axum_router();
+        Ok(Front::new(tls, router, self.tunnels.clone(), limits, self.tokens.stop.clone()))
+    }
+
+    /// Lets sessions end until the deadline or `stop`, then cuts what is left.
+    async fn drain(&self, deadline: Duration, stop: &CancellationToken) -> usize {
+        let open = self.sessions.open_total();
+        if open > 0 && !stop.is_cancelled() {
+            info!(sessions = open, seconds = deadline.as_secs(), "draining");
+        }
+        let told = async {
+            self.tunnels.drain(deadline).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.dispatcher.finished() => {}
+            () = told => {}
+            () = sleep(deadline) => {}
+            () = stop.cancelled() => {}
+        }
+        let cut = self.sessions.open_total();
+        if cut > 0 {
+            warn!(sessions = cut, "sessions cut at the end of the drain");
+        }
+        self.tokens.cut.cancel();
+        self.tunnels.close().await;
+        drop(timeout(CUT_WITHIN, self.dispatcher.finished()).await);
+        cut
+    }
+}

@@ -1,0 +1,359 @@
+//! A record of every session: who called, who carried it, how that was decided and how it ended.
+//!
+//! Open sessions are all kept; of those that have ended, the latest [`ENDED_MAX`].
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use warren_core::{
+    balance::{CandidateRecord, Rule},
+    id::{AgentId, GroupId, Name},
+};
+use warren_tunnel::{Meter, OpenResult, ResetReason};
+
+use crate::{admin::now_ms, metrics};
+
+/// How many ended sessions are remembered.
+pub const ENDED_MAX: usize = 10_000;
+
+/// What is known of one session.
+#[derive(Debug, Clone)]
+pub struct SessionRecord {
+    /// Unique for the life of the gateway process.
+    pub id: u64,
+    pub group: GroupId,
+    pub resource: Name,
+    pub caller: SocketAddr,
+    /// Who carries it; `None` when nobody took it, or not yet.
+    pub member: Option<AgentId>,
+    /// Its name in the group.
+    pub member_name: String,
+    /// Milliseconds since the Unix epoch.
+    pub opened_ms: u64,
+    /// `None` while it is open.
+    pub closed_ms: Option<u64>,
+    /// From the caller to the target.
+    pub bytes_up: u64,
+    /// From the target to the caller.
+    pub bytes_down: u64,
+    pub outcome: Outcome,
+    /// More on the outcome, for people.
+    pub detail: String,
+    /// In order; the last is the one that counts.
+    pub attempts: Vec<Attempt>,
+    /// Goes along to the target's side.
+    pub trace: [u8; 16],
+}
+
+/// One try to open a session on a member.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub candidates: Vec<CandidateRecord>,
+    pub chosen: AgentId,
+    pub rule: Rule,
+    /// `ok`, or the typed result of the open.
+    pub result: &'static str,
+    pub took: Duration,
+}
+
+/// How a session stands or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Open,
+    /// Both directions came to their end.
+    Closed,
+    /// It was open, and was cut.
+    Cut(ResetReason),
+    /// No member got it through to the target.
+    NotOpened(Failure),
+}
+
+/// Why a session was never open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The last member that was asked answered so.
+    Answered(OpenResult),
+    /// The tunnel broke while bytes of the caller were on their way: they may have reached the target.
+    TunnelLost,
+    /// The member did not answer in time.
+    NoAnswer,
+    /// No member has a tunnel, or none may take sessions.
+    NoMember,
+    /// The group has no such resource.
+    UnknownResource,
+    /// The caller went away first.
+    CallerGone,
+    /// The gateway holds as many sessions as it may.
+    GatewayFull,
+    /// The gateway stops.
+    Stopping,
+}
+
+impl Failure {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered(OpenResult::Unknown) => "unknown_resource",
+            Self::Answered(result) => result.as_str(),
+            Self::TunnelLost => "tunnel_lost",
+            Self::NoAnswer => "no_answer",
+            Self::NoMember => "no_member",
+            Self::UnknownResource => "unknown_resource",
+            Self::CallerGone => "caller_gone",
+            Self::GatewayFull => "gateway_full",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Outcome {
+    /// One word for metrics, the API and the CLI.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Cut(reason) => reason.as_str(),
+            Self::NotOpened(failure) => failure.as_str(),
+        }
+    }
+}
+
+/// Which sessions are asked for; `None` means any.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    pub group: Option<GroupId>,
+    pub resource: Option<Name>,
+    pub member: Option<AgentId>,
+    /// Also those that have ended.
+    pub ended: bool,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// The sessions of this gateway process.
+#[derive(Debug, Clone, Default)]
+pub struct SessionLog {
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    last: u64,
+    open: BTreeMap<u64, Live>,
+    ended: VecDeque<Arc<SessionRecord>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    record: SessionRecord,
+    /// What its group is called in metrics.
+    label: Arc<str>,
+    meter: Option<Arc<Meter>>,
+    /// Bytes up and down that metrics have seen.
+    counted: (u64, u64),
+}
+
+impl SessionLog {
+    /// Newest first, open ones before ended ones; and how many are open in all.
+    pub fn list(&self, filter: &SessionFilter) -> (Vec<SessionRecord>, usize) {
+        let log = self.lock();
+        let open = log.open.values().rev().filter(|live| filter.takes(&live.record)).map(Live::now);
+        let ended = log.ended.iter().rev().filter(|record| filter.ended && filter.takes(record));
+        let records =
+            open.chain(ended.map(|record| SessionRecord::clone(record))).take(filter.limit).collect();
+        (records, log.open.len())
+    }
+
+    pub fn get(&self, id: u64) -> Option<SessionRecord> {
+        let log = self.lock();
+        let ended =
+            || log.ended.iter().find(|record| record.id == id).map(|record| SessionRecord::clone(record));
+        log.open.get(&id).map(Live::now).or_else(ended)
+    }
+
+    /// Sessions that are open or being opened.
+    pub fn open_total(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Adds what the open sessions carried since the last time to the metrics; returns how many each group has.
+    pub(crate) fn count(&self) -> BTreeMap<GroupId, usize> {
+        let mut log = self.lock();
+        let mut open = BTreeMap::new();
+        for live in log.open.values_mut() {
+            live.count();
+            *open.entry(live.record.group).or_default() += 1;
+        }
+        open
+    }
+
+    /// Begins the record of a caller that has just connected.
+    pub(crate) fn begin(&self, wanted: &Wanted, caller: SocketAddr, trace: [u8; 16]) -> Entry {
+        let mut log = self.lock();
+        log.last += 1;
+        let id = log.last;
+        let record = SessionRecord {
+            id,
+            group: wanted.group,
+            resource: wanted.resource.clone(),
+            caller,
+            member: None,
+            member_name: String::new(),
+            opened_ms: now_ms(),
+            closed_ms: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            outcome: Outcome::Open,
+            detail: String::new(),
+            attempts: Vec::new(),
+            trace,
+        };
+        let label = wanted.label.clone();
+        log.open.insert(id, Live { record, label, meter: None, counted: (0, 0) });
+        Entry { log: self.clone(), id, trace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a caller wants reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) group: GroupId,
+    /// What the group is called in metrics.
+    pub(crate) label: Arc<str>,
+    pub(crate) resource: Name,
+}
+
+/// The record of a session that goes on. Dropped without [`Entry::end`], the session counts as stopped by the gateway.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    log: SessionLog,
+    id: u64,
+    trace: [u8; 16],
+}
+
+impl Entry {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn trace(&self) -> [u8; 16] {
+        self.trace
+    }
+
+    pub(crate) fn attempted(&self, attempt: Attempt) {
+        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+            live.record.attempts.push(attempt);
+        }
+    }
+
+    /// The session is open on `member`; `meter` counts its bytes from here on.
+    pub(crate) fn carried(&self, member: AgentId, name: &str, meter: Arc<Meter>) {
+        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+            live.record.member = Some(member);
+            live.record.member_name = name.to_owned();
+            live.meter = Some(meter);
+        }
+    }
+
+    pub(crate) fn end(self, outcome: Outcome, detail: String) {
+        self.close(outcome, detail);
+    }
+
+    fn close(&self, outcome: Outcome, detail: String) {
+        let mut log = self.log.lock();
+        let Some(mut live) = log.open.remove(&self.id) else { return };
+        live.count();
+        metrics::ended(&live.label, outcome.as_str());
+        let record = SessionRecord { closed_ms: Some(now_ms()), outcome, detail, ..live.now() };
+        if log.ended.len() == ENDED_MAX {
+            log.ended.pop_front();
+        }
+        log.ended.push_back(Arc::new(record));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.close(Outcome::NotOpened(Failure::Stopping), "gateway stopped".to_owned());
+    }
+}
+
+impl Live {
+    fn now(&self) -> SessionRecord {
+        let mut record = self.record.clone();
+        if let Some(meter) = &self.meter {
+            record.bytes_up = meter.sent();
+            record.bytes_down = meter.received();
+        }
+        record
+    }
+
+    fn count(&mut self) {
+        let Some(meter) = &self.meter else { return };
+        let now = (meter.sent(), meter.received());
+        let (up, down) = self.counted;
+        metrics::carried(&self.label, now.0.saturating_sub(up), now.1.saturating_sub(down));
+        self.counted = now;
+    }
+}
+
+impl SessionFilter {
+    fn takes(&self, record: &SessionRecord) -> bool {
+        self.group.is_none_or(|group| group == record.group)
+            && self.resource.as_ref().is_none_or(|resource| *resource == record.resource)
+            && self.member.is_none_or(|member| record.member == Some(member))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(log: &SessionLog) -> Entry {
+        let wanted =
+            Wanted { group: GroupId::from_random(1), label: "g".into(), resource: "db".parse().unwrap() };
+        log.begin(&wanted, "127.0.0.1:9".parse().unwrap(), [0; 16])
+    }
+
+    #[test]
+    fn a_session_is_seen_while_open_and_after() {
+        let log = SessionLog::default();
+        let entry = begin(&log);
+        entry.carried(AgentId::from_random(2), "a", Arc::default());
+        let filter = SessionFilter { limit: 10, ..Default::default() };
+        let (open, total) = log.list(&filter);
+        assert_eq!((open[0].member_name.as_str(), open[0].outcome, total), ("a", Outcome::Open, 1));
+        let id = entry.id();
+        entry.end(Outcome::Closed, String::new());
+        assert!(log.list(&filter).0.is_empty());
+        assert_eq!(log.list(&SessionFilter { ended: true, ..filter }).0.len(), 1);
+        let ended = log.get(id).unwrap();
+        assert_eq!((ended.outcome, ended.member_name.as_str()), (Outcome::Closed, "a"));
+        assert!(ended.closed_ms.is_some());
+    }
+
+    #[test]
+    fn the_ring_forgets_the_oldest() {
+        let log = SessionLog::default();
+        for _ in 0..ENDED_MAX + 5 {
+            begin(&log).end(Outcome::Closed, String::new());
+        }
+        assert!(log.get(5).is_none());
+        assert!(log.get(6).is_some());
+        assert_eq!(log.open_total(), 0);
+    }
+
+    #[test]
+    fn a_session_that_nobody_ended_does_not_stay_open() {
+        let log = SessionLog::default();
+        let id = begin(&log).id();
+        assert_eq!(log.get(id).unwrap().outcome.as_str(), "stopping");
+    }
+}

@@ -1,0 +1,278 @@
+//! What every store must do; asked of the trait, so that the next implementation is asked the same.
+
+use std::sync::Arc;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+struct Opened {
+    store: Arc<dyn Store>,
+    folder: tempfile::TempDir,
+}
+
+async fn open() -> Opened {
+    let folder = tempfile::tempdir().unwrap();
+    Opened { store: Arc::new(SqliteStore::open(&folder.path().join("t.db")).await.unwrap()), folder }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+async fn customer(store: &dyn Store, number: u64, text: &str) -> CustomerRecord {
+    let customer = CustomerRecord { id: CustomerId::from_random(number), name: name(text), created_s: NOW };
+    store.create_customer(&customer).await.unwrap();
+    customer
+}
+
+fn a_group(number: u64, text: &str, customer: Option<&CustomerRecord>) -> GroupRecord {
+    let customer = customer.map(|customer| CustomerRef { id: customer.id, name: customer.name.clone() });
+    GroupRecord {
+        id: GroupId::from_random(number),
+        name: name(text),
+        customer,
+        created_s: NOW,
+        generation: 1,
+    }
+}
+
+async fn group(store: &dyn Store, number: u64) -> GroupRecord {
+    let group = a_group(number, &format!("site{number}"), None);
+    store.create_group(&group).await.unwrap();
+    group
+}
+
+async fn token(store: &dyn Store, number: u64, group: &GroupRecord, max_uses: Option<u32>) -> TokenId {
+    let token = TokenRecord {
+        id: TokenId::from_random(number),
+        group: group.id,
+        customer: None,
+        created_s: NOW,
+        expires_s: NOW + 60,
+        max_uses,
+        uses: 0,
+        generation: group.generation,
+        revoked_s: None,
+    };
+    store.create_token(&token).await.unwrap();
+    token.id
+}
+
+fn newcomer(number: u8, group: &GroupRecord) -> NewAgent {
+    NewAgent {
+        id: AgentId::from_random(number.into()),
+        group: group.id,
+        name: name("host"),
+        version: "1".into(),
+        key_hash: [number; 32],
+    }
+}
+
+async fn enrolled(store: &dyn Store, number: u8, group: &GroupRecord, by: TokenId) -> AgentId {
+    store.enrol(&newcomer(number, group), by, NOW).await.unwrap().unwrap().agent
+}
+
+#[tokio::test]
+async fn a_setting_keeps_its_first_value() {
+    let Opened { store, folder: _folder } = open().await;
+    assert_eq!(store.setting("k").await.unwrap(), None);
+    assert_eq!(store.settle("k", "one").await.unwrap(), "one");
+    assert_eq!(store.settle("k", "two").await.unwrap(), "one");
+    assert_eq!(store.setting("k").await.unwrap().as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn names_are_unique_where_they_must_be_and_free_again_after_deletion() {
+    let Opened { store, folder: _folder } = open().await;
+    let (acme, other) = (customer(&*store, 1, "acme").await, customer(&*store, 2, "other").await);
+    store.create_group(&a_group(1, "prod", Some(&acme))).await.unwrap();
+    store.create_group(&a_group(2, "prod", Some(&other))).await.unwrap();
+    store.create_group(&a_group(3, "prod", None)).await.unwrap();
+    for taken in [a_group(4, "prod", Some(&acme)), a_group(5, "prod", None)] {
+        assert!(matches!(store.create_group(&taken).await, Err(StoreError::Taken { .. })));
+    }
+    let labels: Vec<_> = store.groups().await.unwrap().iter().map(GroupRecord::label).collect();
+    assert_eq!(labels, ["prod", "acme/prod", "other/prod"]);
+    assert!(matches!(store.delete_customer(acme.id, NOW).await, Err(StoreError::CustomerInUse { .. })));
+    store.delete_group(GroupId::from_random(1), NOW).await.unwrap();
+    store.delete_customer(acme.id, NOW).await.unwrap();
+    assert!(matches!(store.delete_customer(acme.id, NOW).await, Err(StoreError::Unknown { .. })));
+    let orphan = a_group(6, "prod", Some(&acme));
+    assert!(matches!(store.create_group(&orphan).await, Err(StoreError::Unknown { .. })));
+    customer(&*store, 3, "acme").await;
+    let names: Vec<_> = store.customers().await.unwrap().into_iter().map(|customer| customer.name).collect();
+    assert_eq!(names, [name("acme"), name("other")]);
+    assert_eq!(store.customer(acme.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once() {
+    let Opened { store, folder: _folder } = open().await;
+    let site = group(&*store, 1).await;
+    let by = token(&*store, 1, &site, Some(3)).await;
+    let tries = (1..=12_u8).map(|number| {
+        let (store, agent) = (store.clone(), newcomer(number, &site));
+        tokio::spawn(async move { store.enrol(&agent, by, NOW).await.unwrap() })
+    });
+    let mut let_in = 0;
+    for attempt in tries.collect::<Vec<_>>() {
+        match attempt.await.unwrap() {
+            Ok(_) => let_in += 1,
+            Err(refusal) => assert_eq!(refusal, EnrolRefusal::UsedUp),
+        }
+    }
+    assert_eq!(let_in, 3);
+    assert_eq!(store.agents(Some(site.id)).await.unwrap().len(), 3);
+    assert_eq!(store.token(by).await.unwrap().unwrap().uses, 3);
+}
+
+#[tokio::test]
+async fn the_same_key_with_the_same_token_is_the_same_agent() {
+    let Opened { store, folder: _folder } = open().await;
+    let site = group(&*store, 1).await;
+    let by = token(&*store, 1, &site, Some(1)).await;
+    let first = enrolled(&*store, 1, &site, by).await;
+    let again = NewAgent { id: AgentId::from_random(99), ..newcomer(1, &site) };
+    let repeated = store.enrol(&again, by, NOW).await.unwrap().unwrap();
+    assert_eq!((repeated.agent, repeated.again), (first, true));
+    assert_eq!(store.token(by).await.unwrap().unwrap().uses, 1);
+    store.revoke_agent(first, NOW).await.unwrap();
+    assert_eq!(store.enrol(&again, by, NOW).await.unwrap(), Err(EnrolRefusal::AgentRevoked));
+}
+
+#[tokio::test]
+async fn every_reason_against_a_token_is_told_apart() {
+    let Opened { store, folder: _folder } = open().await;
+    let (site, other) = (group(&*store, 1).await, group(&*store, 2).await);
+    let by = token(&*store, 1, &site, None).await;
+    let refusal =
+        async |agent: NewAgent, token, now_s| store.enrol(&agent, token, now_s).await.unwrap().unwrap_err();
+    assert_eq!(refusal(newcomer(1, &site), TokenId::from_random(9), NOW).await, EnrolRefusal::UnknownToken);
+    assert_eq!(refusal(newcomer(1, &other), by, NOW).await, EnrolRefusal::UnknownToken);
+    assert_eq!(refusal(newcomer(1, &site), by, NOW + 60).await, EnrolRefusal::Expired);
+    assert_eq!(store.rotate_tokens(site.id).await.unwrap(), 2);
+    assert_eq!(refusal(newcomer(1, &site), by, NOW).await, EnrolRefusal::Rotated);
+    let revoked = token(&*store, 2, &other, None).await;
+    assert!(store.revoke_token(revoked, NOW).await.unwrap());
+    assert!(!store.revoke_token(revoked, NOW).await.unwrap());
+    assert_eq!(refusal(newcomer(1, &other), revoked, NOW).await, EnrolRefusal::Revoked);
+    store.delete_group(site.id, NOW).await.unwrap();
+    assert_eq!(refusal(newcomer(1, &site), by, NOW).await, EnrolRefusal::GroupGone);
+}
+
+#[tokio::test]
+async fn exactly_one_agent_founds_a_group() {
+    let Opened { store, folder: _folder } = open().await;
+    let site = group(&*store, 1).await;
+    let by = token(&*store, 1, &site, None).await;
+    let mut agents = Vec::new();
+    for number in 1..=8 {
+        agents.push(enrolled(&*store, number, &site, by).await);
+    }
+    let claims = agents.iter().map(|&agent| {
+        let (store, group) = (store.clone(), site.id);
+        tokio::spawn(async move { (agent, store.claim_founder(group, agent).await.unwrap()) })
+    });
+    let mut founders = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        let (agent, granted) = claim.await.unwrap();
+        founders.extend(granted.then_some(agent));
+    }
+    let [founder] = founders[..] else { panic!("{founders:?}") };
+    assert!(store.claim_founder(site.id, founder).await.unwrap(), "it may ask again");
+    store.revoke_agent(founder, NOW).await.unwrap();
+    assert!(!store.claim_founder(site.id, founder).await.unwrap(), "not after it was revoked");
+    let heir = *agents.iter().find(|&&agent| agent != founder).unwrap();
+    assert!(store.claim_founder(site.id, heir).await.unwrap(), "a revoked founder makes room");
+    store.mark_founded(site.id).await.unwrap();
+    store.revoke_agent(heir, NOW).await.unwrap();
+    for agent in agents {
+        assert!(
+            !store.claim_founder(site.id, agent).await.unwrap(),
+            "a founded group is never founded again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn revocation_is_for_good_and_in_order() {
+    let Opened { store, folder: _folder } = open().await;
+    let site = group(&*store, 1).await;
+    let by = token(&*store, 1, &site, None).await;
+    let (one, two) = (enrolled(&*store, 1, &site, by).await, enrolled(&*store, 2, &site, by).await);
+    assert!(store.renew_agent(one, "ab", NOW + 9).await.unwrap());
+    assert!(store.revoke_agent(one, NOW).await.unwrap());
+    assert!(!store.revoke_agent(one, NOW + 1).await.unwrap());
+    assert!(!store.renew_agent(one, "cd", NOW + 99).await.unwrap());
+    let kept = store.agent(one).await.unwrap().unwrap();
+    assert_eq!((kept.serial.as_str(), kept.not_after_s, kept.revoked_s), ("ab", NOW + 9, Some(NOW)));
+    let first = store.revocations(0).await.unwrap();
+    assert_eq!(first.iter().map(|revocation| revocation.agent).collect::<Vec<_>>(), [one]);
+    assert_eq!(store.delete_group(site.id, NOW).await.unwrap(), [two]);
+    let news = store.revocations(first[0].number).await.unwrap();
+    assert_eq!(news.iter().map(|revocation| revocation.agent).collect::<Vec<_>>(), [two]);
+    let stranger = AgentId::from_random(77);
+    assert!(matches!(store.revoke_agent(stranger, NOW).await, Err(StoreError::Unknown { .. })));
+}
+
+#[tokio::test]
+async fn listeners_keep_their_address_across_a_restart() {
+    let Opened { store, folder } = open().await;
+    let site = group(&*store, 1).await;
+    let listener = |resource: &str, port| ListenerRecord {
+        group: site.id,
+        resource: name(resource),
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+    };
+    store.save_listener(&listener("db", 5000)).await.unwrap();
+    store.save_listener(&listener("web", 5001)).await.unwrap();
+    assert!(matches!(store.save_listener(&listener("ssh", 5000)).await, Err(StoreError::Taken { .. })));
+    store.save_listener(&listener("db", 5002)).await.unwrap();
+    store.close().await;
+    let again = SqliteStore::open(&folder.path().join("t.db")).await.unwrap();
+    assert_eq!(again.listeners().await.unwrap(), [listener("db", 5002), listener("web", 5001)]);
+    assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap().map(|at| at.port()), Some(5002));
+    assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_last_admin_stays() {
+    let Opened { store, folder: _folder } = open().await;
+    let user = |number: u8, role| UserRecord {
+        id: UserId::from_random(number.into()),
+        name: name(&format!("u{number}")),
+        role,
+        created_s: NOW,
+        token_hash: [number; 32],
+    };
+    let (admin, viewer) = (user(1, UserRole::Admin), user(2, UserRole::Viewer));
+    store.create_user(&admin).await.unwrap();
+    store.create_user(&viewer).await.unwrap();
+    assert!(matches!(store.create_user(&user(2, UserRole::Viewer)).await, Err(StoreError::Taken { .. })));
+    assert_eq!(store.user_by_token(&[2; 32]).await.unwrap(), Some(viewer.clone()));
+    assert_eq!(store.user_by_token(&[3; 32]).await.unwrap(), None);
+    assert!(matches!(store.delete_user(admin.id).await, Err(StoreError::LastAdmin { .. })));
+    store.delete_user(viewer.id).await.unwrap();
+    store.create_user(&user(3, UserRole::Admin)).await.unwrap();
+    store.delete_user(admin.id).await.unwrap();
+    assert!(matches!(store.delete_user(admin.id).await, Err(StoreError::Unknown { .. })));
+}
+
+#[tokio::test]
+async fn audit_is_told_newest_first() {
+    let Opened { store, folder: _folder } = open().await;
+    for at_ms in 1..=3 {
+        let text = |text: &str| text.to_owned();
+        let entry = AuditRecord {
+            at_ms,
+            who: text("ann"),
+            action: text("groups.create"),
+            subject: text("site"),
+            outcome: text("ok"),
+        };
+        store.add_audit(&entry).await.unwrap();
+    }
+    let told: Vec<u64> = store.audit(2).await.unwrap().iter().map(|entry| entry.at_ms).collect();
+    assert_eq!(told, [3, 2]);
+}
