@@ -1,0 +1,218 @@
+//! From a configuration to an agent that is about to serve.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use warren_group::{Group, OpenError, Options};
+use warren_identity::{TlsError, Trust, tls};
+use warren_tunnel::{
+    Budget,
+    dial::{Connector, Direct},
+};
+
+use super::{Agent, Parts, Ready, readiness};
+use crate::{
+    cloud::{self, Cloud},
+    config::{AgentConfig, Token},
+    control::Desk,
+    enrol::{self, EnrolError},
+    identity::{Folder, Identity, StoredIdentityError},
+    membership::Membership,
+    peers::{Dialer, Listener},
+    probes::Probes,
+    renewal::Renewal,
+    sessions::{Limits, Sessions},
+    targets::Targets,
+    uplink::{self, Uplink, Wiring},
+};
+
+/// How long the way to the gateway is looked for, to learn our own address on it.
+const ROUTE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why an agent cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    #[error("cannot keep this agent's identity, give a --data-dir that it may write to")]
+    Identity(#[from] StoredIdentityError),
+    #[error("cannot read the roots in `{}`", path.display())]
+    Ca { path: PathBuf, source: io::Error },
+    #[error("cannot set up TLS")]
+    Tls(#[from] TlsError),
+    #[error("cannot listen on {address} for the group's members")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot enrol")]
+    Enrol(#[from] EnrolError),
+    #[error("cannot open the group's log")]
+    Group(#[from] OpenError),
+}
+
+impl StartError {
+    /// The process's exit code: 2 for what the admin has to set right, 3 for a token that is refused, otherwise 1.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ca { .. } | Self::Enrol(EnrolError::NoToken | EnrolError::TokenFile { .. }) => 2,
+            Self::Enrol(EnrolError::Refused(_)) => 3,
+            Self::Identity(_) | Self::Tls(_) | Self::Listen { .. } | Self::Enrol(_) | Self::Group(_) => 1,
+        }
+    }
+}
+
+pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
+    let folder = Folder::open(&config.data_dir)?;
+    let connector: Arc<dyn Connector> = Arc::new(Direct);
+    // Before enrolling: a port that is taken should not cost a use of the token.
+    let socket = bind(&config, &folder).await?;
+    let identity = Arc::new(identify(&config, &folder, &connector).await?);
+    let peer = advertised(&config, &socket).await?;
+    let facts = Ready {
+        id: identity.facts.agent,
+        group: identity.facts.group,
+        group_name: identity.facts.group_name.clone(),
+        peer,
+    };
+
+    let group = open_group(&config, &facts, &identity).await?;
+    let (live, _) = watch::channel(Arc::new(config.live.clone()));
+    let targets = Targets::new(group.watch(), live.subscribe());
+    let limits = Limits { sessions: config.sessions_max, pending_dials: config.pending_dials_max };
+    let sessions = Sessions::new(targets.clone(), group.watch(), live.subscribe(), limits);
+    let cloud = cloud_of(&config, &identity, &connector)?;
+    let (renewed_tx, renewed) = mpsc::channel(1);
+    let wiring = Wiring {
+        gateways: config.gateways.clone(),
+        connector,
+        tls: tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), uplink::ALPN)?,
+        sessions: sessions.clone(),
+        desk: Desk::new(group.clone(), identity.clone(), sessions.carried()),
+        budget: Budget::default(),
+    };
+    let (uplink, tunnels, uplink_status) = Uplink::new(wiring, config.tunnels);
+    let membership = Membership {
+        group: group.clone(),
+        cloud: cloud.clone(),
+        me: facts.id,
+        name: config.name.clone(),
+        address: facts.peer.clone(),
+        app: config.app.clone(),
+    };
+    let parts = Parts {
+        listener: Listener::new(socket, &identity)?,
+        uplink,
+        renewed,
+        probes: Probes::new(group.clone(), targets, live.subscribe()),
+        membership,
+        renewal: Renewal::new(identity, cloud, renewed_tx),
+    };
+    let readiness = readiness::Board::new();
+    Ok(Agent { config, facts, group, live, sessions, tunnels, uplink_status, readiness, parts })
+}
+
+async fn bind(config: &AgentConfig, folder: &Folder) -> Result<TcpListener, StartError> {
+    let address = config.peer_listen;
+    let failed = |source| StartError::Listen { address, source };
+    let socket = Listener::bind(address, folder.remembered_port()).await.map_err(failed)?;
+    if address.port() == 0 {
+        folder.remember_port(socket.local_addr().map_err(failed)?.port())?;
+    }
+    Ok(socket)
+}
+
+/// The identity on disk, or a new one for the token.
+async fn identify(
+    config: &AgentConfig,
+    folder: &Folder,
+    connector: &Arc<dyn Connector>,
+) -> Result<Identity, StartError> {
+    let ca = match &config.ca {
+        Some(path) => {
+            let read = fs::read_to_string(path);
+            Some(read.map_err(|source| StartError::Ca { path: path.clone(), source })?)
+        }
+        None => None,
+    };
+    if let Some(identity) = folder.identity(ca.as_deref())? {
+        warn_of_other_group(&identity, config.token.as_ref());
+        return Ok(identity);
+    }
+    let roots = Trust::new(tls::gateway_roots(ca.as_deref(), None)?)?;
+    let tls = tls::agent_client(roots, None, cloud::ALPN)?;
+    let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls);
+    enrol::enrol(&cloud, folder, config.token.as_ref(), &config.name).await?;
+    let path = config.data_dir.join("agent.json");
+    Ok(folder.identity(ca.as_deref())?.ok_or(StoredIdentityError::Missing { path })?)
+}
+
+/// The identity wins over the token: moving an agent to another group takes an empty data folder.
+fn warn_of_other_group(identity: &Identity, token: Option<&Token>) {
+    let claimed = token.and_then(|token| token.read().ok()).and_then(|text| enrol::claimed_group(&text));
+    let own = identity.facts.group;
+    if let Some(other) = claimed.filter(|group| *group != own) {
+        tracing::warn!(%own, %other, "the token is for another group and is not used: this agent is enrolled already");
+    }
+}
+
+fn cloud_of(
+    config: &AgentConfig,
+    identity: &Identity,
+    connector: &Arc<dyn Connector>,
+) -> Result<Cloud, TlsError> {
+    let tls = tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), cloud::ALPN)?;
+    Ok(Cloud::new(config.gateways.clone(), connector.clone(), tls))
+}
+
+async fn open_group(config: &AgentConfig, facts: &Ready, identity: &Identity) -> Result<Group, StartError> {
+    let options = Options {
+        group: facts.group,
+        me: facts.id,
+        name: config.name.clone(),
+        peer_address: facts.peer.clone(),
+        version: crate::VERSION.to_owned(),
+        data_dir: config.data_dir.clone(),
+        profile: config.profile,
+    };
+    Ok(Group::open(options, Arc::new(Dialer::new(identity)?)).await?)
+}
+
+/// What the other members are told.
+async fn advertised(config: &AgentConfig, socket: &TcpListener) -> Result<String, StartError> {
+    if let Some(place) = &config.peer_advertise {
+        return Ok(place.to_string());
+    }
+    let failed = |source| StartError::Listen { address: config.peer_listen, source };
+    let mut bound = socket.local_addr().map_err(failed)?;
+    if bound.ip().is_unspecified() {
+        bound.set_ip(outgoing_address(config).await);
+    }
+    Ok(bound.to_string())
+}
+
+/// The address of the interface towards the first gateway. Nothing is sent: the kernel only chooses a route.
+async fn outgoing_address(config: &AgentConfig) -> std::net::IpAddr {
+    let look = async {
+        for gateway in &config.gateways {
+            for place in tokio::net::lookup_host((gateway.host(), gateway.port())).await? {
+                let any: SocketAddr = if place.is_ipv4() {
+                    (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+                } else {
+                    (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
+                };
+                let probe = UdpSocket::bind(any).await?;
+                if probe.connect(place).await.is_ok() {
+                    return Ok(probe.local_addr()?.ip());
+                }
+            }
+        }
+        Err(io::Error::other("no way to any gateway"))
+    };
+    let found = timeout(ROUTE_WITHIN, look).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "own address not known, telling the others 127.0.0.1: set peer_advertise");
+        std::net::Ipv4Addr::LOCALHOST.into()
+    })
+}

@@ -1,0 +1,213 @@
+//! What gateways ask for over the tunnels: sessions to targets, the control rpc, the echo.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use warren_core::{id::Name, state::Revision, view::GroupView};
+use warren_tunnel::{Incoming, OpenResult, ResetReason, SessionKind, echo::serve_echo, splice::splice};
+
+use crate::{
+    config::Live,
+    control::Desk,
+    metrics,
+    proof::Proof,
+    targets::{DialFailure, Targets},
+};
+
+/// How long a session waits for a config change that its gateway has seen and this member has not.
+const REVISION_WITHIN: Duration = Duration::from_millis(500);
+
+/// How much is taken on at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) sessions: usize,
+    pub(crate) pending_dials: usize,
+}
+
+/// Serves what comes through any tunnel. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Sessions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    targets: Targets,
+    view: watch::Receiver<Arc<GroupView>>,
+    live: watch::Receiver<Arc<Live>>,
+    pending: Arc<Semaphore>,
+    sessions_max: usize,
+    /// Sessions to targets that are carried now.
+    carried: watch::Sender<usize>,
+    draining: AtomicBool,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        targets: Targets,
+        view: watch::Receiver<Arc<GroupView>>,
+        live: watch::Receiver<Arc<Live>>,
+        limits: Limits,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            targets,
+            view,
+            live,
+            pending: Arc::new(Semaphore::new(limits.pending_dials)),
+            sessions_max: limits.sessions,
+            carried: watch::Sender::new(0),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// How many sessions to targets are carried.
+    pub(crate) fn carried(&self) -> watch::Receiver<usize> {
+        self.0.carried.subscribe()
+    }
+
+    /// Takes no new sessions to targets from now on.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Resolves when no session is carried.
+    pub(crate) async fn idle(&self) {
+        // An error would mean that the sender is gone, and we hold it.
+        let _ = self.0.carried.subscribe().wait_for(|carried| *carried == 0).await;
+    }
+
+    /// Begins to serve one request in a task of its own.
+    pub(crate) fn serve(&self, incoming: Incoming, desk: &Desk, proof: &Proof) {
+        let proof = proof.clone();
+        match incoming.request().kind {
+            SessionKind::Control => {
+                let session = incoming.accept();
+                tokio::spawn(desk.clone().serve(session, proof));
+            }
+            SessionKind::Echo => {
+                let session = incoming.accept();
+                tokio::spawn(async move {
+                    serve_echo(session).await;
+                    proof.give();
+                });
+            }
+            SessionKind::Resource => {
+                tokio::spawn(self.clone().carry(incoming));
+            }
+        }
+    }
+
+    async fn carry(self, incoming: Incoming) {
+        let (id, request) = (incoming.session(), incoming.request().clone());
+        let trace = u128::from_be_bytes(request.trace);
+        let opened = tokio::select! {
+            opened = self.open(&incoming) => opened,
+            () = incoming.cancelled() => {
+                tracing::debug!(session = id, "caller gone before its target was reached");
+                count("cancelled");
+                return;
+            }
+        };
+        let (seat, socket) = match opened {
+            Ok(opened) => opened,
+            Err(No { result, detail }) => {
+                tracing::debug!(session = id, resource = request.name, %result, detail, "session not opened");
+                count(result.as_str());
+                incoming.refuse(result, &detail);
+                return;
+            }
+        };
+        count(OpenResult::Ok.as_str());
+        let report = splice(incoming.accept(), socket, ResetReason::TargetReset).await;
+        drop(seat);
+        tracing::debug!(
+            session = id,
+            resource = request.name,
+            caller = request.caller,
+            trace = format_args!("{trace:032x}"),
+            to_target = report.to_socket,
+            from_target = report.from_socket,
+            end = ?report.end,
+            "session ended"
+        );
+    }
+
+    async fn open(&self, incoming: &Incoming) -> Result<(Seat, TcpStream), No> {
+        let request = incoming.request();
+        let busy = |detail: &str| No { result: OpenResult::Busy, detail: detail.to_owned() };
+        if self.0.draining.load(Ordering::Relaxed) {
+            let detail = "the agent finishes what it has".to_owned();
+            return Err(No { result: OpenResult::Draining, detail });
+        }
+        let seat = self.take_seat().ok_or_else(|| busy("the agent carries as many sessions as it may"))?;
+        let _dialling = self.0.pending.try_acquire().map_err(|_| busy("too many dials at once"))?;
+        if !self.reach(request.min_revision).await {
+            return Err(busy("config behind"));
+        }
+        let begun = Instant::now();
+        let within = request.deadline.min(self.0.live.borrow().dial_timeout);
+        let name: Name = request.name.parse().map_err(|_| DialFailure::Unknown(request.name.clone()))?;
+        let socket = self.0.targets.connect(&name, within).await?;
+        ::metrics::histogram!(metrics::DIAL_SECONDS).record(begun.elapsed().as_secs_f64());
+        Ok((seat, socket))
+    }
+
+    /// Whether this member has applied `revision`, or does so in a moment.
+    async fn reach(&self, revision: Revision) -> bool {
+        let mut view = self.0.view.clone();
+        let reached = view.wait_for(|view| view.state.revision >= revision);
+        matches!(timeout(REVISION_WITHIN, reached).await, Ok(Ok(_)))
+    }
+
+    fn take_seat(&self) -> Option<Seat> {
+        let max = self.0.sessions_max;
+        let taken = self.0.carried.send_if_modified(|carried| {
+            let room = *carried < max;
+            *carried += usize::from(room);
+            room
+        });
+        taken.then(|| {
+            ::metrics::gauge!(metrics::SESSIONS).increment(1.0);
+            Seat(self.0.clone())
+        })
+    }
+}
+
+/// One of the sessions that may be carried at once.
+#[derive(Debug)]
+struct Seat(Arc<Inner>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.carried.send_modify(|carried| *carried -= 1);
+        ::metrics::gauge!(metrics::SESSIONS).decrement(1.0);
+    }
+}
+
+/// Why a session was not opened.
+#[derive(Debug)]
+struct No {
+    result: OpenResult,
+    detail: String,
+}
+
+impl From<DialFailure> for No {
+    fn from(failure: DialFailure) -> Self {
+        Self { result: failure.result(), detail: failure.to_string() }
+    }
+}
+
+fn count(result: &'static str) {
+    ::metrics::counter!(metrics::SESSIONS_TOTAL, "result" => result).increment(1);
+}
+
+#[cfg(test)]
+mod tests;
