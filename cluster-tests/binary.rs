@@ -1,0 +1,29 @@
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The binary under test: `WARREN_BIN` if set, otherwise built from this workspace with the profile of the tests.
+pub fn warren_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| env::var_os("WARREN_BIN").map_or_else(build, PathBuf::from))
+}
+
+/// `cargo test` builds a package's binary for that package's tests only, so this package asks for it.
+fn build() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let release = !cfg!(debug_assertions);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&workspace).args(["build", "--quiet", "--package", "warren", "--bin", "warren"]);
+    if release {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().expect("cargo runs, it runs this test");
+    assert!(status.success(), "cargo build of the warren binary failed");
+    // The test executable stands in <target>/<profile>/deps.
+    let executable = env::current_exe().expect("the test has a path");
+    let profile = executable.ancestors().nth(2).expect("a test stands in target/profile/deps");
+    profile.join("warren")
+}

@@ -1,0 +1,41 @@
+//! Proves the product on real servers and clients, and prints figures: PostgreSQL under pgbench with members killed,
+//! nginx under wrk, SFTP, idle memory, failover times. Needs Debian's postgresql, nginx, wrk, openssh-server.
+//!
+//! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits`
+
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
+
+use std::process::ExitCode;
+
+mod server;
+
+mod edits;
+mod idle;
+mod nginx;
+mod postgres;
+mod sftp;
+
+const PROOFS: [(&str, fn()); 5] = [
+    ("edits", edits::prove),
+    ("nginx", nginx::prove),
+    ("sftp", sftp::prove),
+    ("idle", idle::prove),
+    ("postgres", postgres::prove),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let known = |name: &String| PROOFS.iter().any(|(proof, _)| proof == name);
+    if wanted.is_empty() || !wanted.iter().all(known) {
+        let names: Vec<_> = PROOFS.iter().map(|(name, _)| *name).collect();
+        println!("usage: prove {}", names.join(" | "));
+        return ExitCode::from(2);
+    }
+    for (name, prove) in PROOFS {
+        if wanted.iter().any(|proof| proof == name) {
+            println!("== {name}");
+            prove();
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,272 @@
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Process, eventually, process::clean_env, warren_binary};
+
+/// The group that every site has.
+pub const GROUP: &str = "site";
+
+/// A gateway, one group, and its agents, all on loopback.
+#[derive(Debug)]
+pub struct Site {
+    dir: TempDir,
+    pub gateway: Process,
+    gateway_args: Vec<String>,
+    gateway_ready: Value,
+    pub agents: Vec<AgentProcess>,
+}
+
+/// An agent and what it takes to start it again.
+#[derive(Debug)]
+pub struct AgentProcess {
+    pub name: String,
+    /// Empty until it was ready once.
+    pub id: String,
+    pub process: Process,
+    dir: PathBuf,
+    args: Vec<String>,
+}
+
+/// What the CLI did.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// How a site is made.
+#[derive(Debug, Default)]
+pub struct SiteBuilder {
+    gateway_args: Vec<String>,
+}
+
+impl SiteBuilder {
+    /// More flags for the gateway.
+    pub fn gateway_args(mut self, args: &[&str]) -> Self {
+        self.gateway_args.extend(args.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Starts the gateway and makes the group; no agent yet.
+    pub fn start(self) -> Site {
+        let dir = tempfile::Builder::new().prefix("warren-test-").tempdir().expect("a temporary directory");
+        let home = dir.path().join("gateway");
+        let mut args: Vec<String> =
+            ["gateway", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir"]
+                .map(String::from)
+                .to_vec();
+        args.push(text(&home.join("data")));
+        args.extend(self.gateway_args);
+        let mut gateway = Process::start("gateway", &home, &args, &[]);
+        let gateway_ready = gateway.ready();
+        // A restart must come back where the agents look for it.
+        args[2] = field(&gateway_ready, "listen");
+        let site = Site { dir, gateway, gateway_args: args, gateway_ready, agents: Vec::new() };
+        site.run(&["groups", "create", GROUP]).ok();
+        site
+    }
+}
+
+impl Site {
+    pub fn builder() -> SiteBuilder {
+        SiteBuilder::default()
+    }
+
+    /// A gateway and a group of `count` agents, all of them ready.
+    pub fn with_agents(count: usize) -> Self {
+        let mut site = Self::builder().start();
+        for number in 1..=count {
+            site.add_agent(&format!("agent-{number}"), &[]);
+        }
+        site.wait_for_members(count);
+        site
+    }
+
+    /// Enrols and starts one more agent, and waits until it is ready.
+    pub fn add_agent(&mut self, name: &str, more: &[&str]) -> &mut AgentProcess {
+        let token = self.token(&[]);
+        let mut agent = self.start_agent(name, &token, more);
+        agent.id = field(&agent.process.ready(), "id");
+        self.agents.push(agent);
+        self.agents.last_mut().expect("it was just pushed")
+    }
+
+    /// Starts an agent with any token; it may or may not become ready.
+    pub fn start_agent(&self, name: &str, token: &str, more: &[&str]) -> AgentProcess {
+        let dir = self.path(name);
+        let mut args: Vec<String> =
+            ["agent", "--peer-listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--name", name]
+                .map(String::from)
+                .to_vec();
+        args.extend(["--data-dir".into(), text(&dir.join("data")), "--token".into(), token.to_owned()]);
+        args.extend(["--gateway".into(), self.url(), "--ca".into(), self.ca()]);
+        args.extend(more.iter().map(ToString::to_string));
+        let process = Process::start(name, &dir, &args, &[]);
+        AgentProcess { name: name.to_owned(), id: String::new(), process, dir, args }
+    }
+
+    /// A registration token of the group.
+    pub fn token(&self, more: &[&str]) -> String {
+        let mut args = vec!["tokens", "create", "--group", GROUP, "--org-only"];
+        args.extend(more);
+        field(&self.json(&args), "token")
+    }
+
+    /// Creates a resource and returns the address where callers reach it.
+    pub fn resource(&self, name: &str, target: impl ToString) -> SocketAddr {
+        let target = target.to_string();
+        let answer = self.json(&[
+            "resources",
+            "create",
+            name,
+            "--group",
+            GROUP,
+            "--target",
+            &target,
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        field(&answer, "listen").parse().expect("a listener has an address")
+    }
+
+    /// `groups status` of the site's group.
+    pub fn status(&self) -> Value {
+        self.json(&["groups", "status", GROUP])
+    }
+
+    /// Waits until the group shows `count` active members that are all voters and know the same revision.
+    pub fn wait_for_members(&self, count: usize) {
+        eventually(&format!("{count} active members"), Duration::from_secs(60), || {
+            let status = self.run(&["groups", "status", GROUP]).try_json()?;
+            let members = status["members"].as_array()?;
+            let fine = |member: &&Value| {
+                member["status"] == "Active"
+                    && (member["role"] == "voter" || member["role"] == "leader")
+                    && member["revision"] == status["revision"]
+            };
+            (members.iter().filter(fine).count() == count).then_some(())
+        });
+    }
+
+    /// Position of the agent that leads the group.
+    pub fn leader(&self) -> usize {
+        let (leader, _) = eventually("the group has a leader", Duration::from_secs(20), || {
+            let leader = self.run(&["groups", "status", GROUP]).try_json()?["leader"].as_str()?.to_owned();
+            self.agents.iter().position(|agent| agent.id == leader)
+        });
+        leader
+    }
+
+    pub fn kill_gateway(&mut self) {
+        self.gateway.kill();
+    }
+
+    pub fn restart_gateway(&mut self) {
+        self.gateway = Process::start("gateway", &self.path("gateway"), &self.gateway_args, &[]);
+        self.gateway_ready = self.gateway.ready();
+    }
+
+    /// Runs the CLI as an admin.
+    pub fn run(&self, args: &[&str]) -> Answer {
+        self.run_as(args, &[])
+    }
+
+    /// Runs the CLI with other environment variables on top of an admin's.
+    pub fn run_as(&self, args: &[&str], env: &[(&str, &str)]) -> Answer {
+        let mut command = Command::new(warren_binary());
+        clean_env(&mut command)
+            .env("WARREN_API", self.url())
+            .env("WARREN_CA", self.ca())
+            .env("WARREN_TOKEN", format!("@{}", field(&self.gateway_ready, "token")))
+            .env("HOME", self.dir.path())
+            .envs(env.iter().copied())
+            .args(args)
+            .args(["--output", "json"]);
+        Answer::from(command.output().expect("the binary runs"))
+    }
+
+    /// Runs the CLI, which must succeed, and reads its JSON.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let answer = self.run(args).ok();
+        answer.try_json().unwrap_or_else(|| panic!("{args:?} printed no JSON: {answer:?}"))
+    }
+
+    pub fn url(&self) -> String {
+        field(&self.gateway_ready, "url")
+    }
+
+    pub fn ca(&self) -> String {
+        field(&self.gateway_ready, "ca")
+    }
+
+    /// Where the gateway's one port listens.
+    pub fn listen(&self) -> SocketAddr {
+        field(&self.gateway_ready, "listen").parse().expect("the gateway has an address")
+    }
+
+    /// A directory of the site's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl AgentProcess {
+    /// Starts it again with the same identity, and does not wait.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        self.process = Process::start(&self.name, &self.dir, &self.args, &[]);
+    }
+}
+
+impl Answer {
+    /// Panics unless the command succeeded.
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "the command failed: {}{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub fn try_json(&self) -> Option<Value> {
+        serde_json::from_str(&self.stdout).ok()
+    }
+}
+
+impl From<Output> for Answer {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Site {
+    /// A failed test keeps its directories, and says where.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.dir.disable_cleanup(true);
+            #[expect(clippy::print_stderr, reason = "for whoever reads the failed test")]
+            {
+                eprintln!("logs are kept in {}", self.dir.path().display());
+            }
+        }
+    }
+}
+
+/// A text field of a JSON object; panics when it is not there.
+fn field(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_else(|| panic!("no text `{name}` in {value}")).to_owned()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a temporary path is text").to_owned()
+}

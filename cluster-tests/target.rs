@@ -1,0 +1,59 @@
+//! Private targets that a test serves itself, each on its own port of the loopback interface.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+use rustix::net::{self, AddressFamily, SocketType};
+
+/// Sends back what it gets, half-closes when the caller does.
+pub fn echo() -> SocketAddr {
+    serve(|mut socket| {
+        let mut reader = socket.try_clone()?;
+        io::copy(&mut reader, &mut socket)?;
+        socket.shutdown(std::net::Shutdown::Write)
+    })
+}
+
+/// Says its name to each caller and closes: shows which member's target was reached.
+pub fn greeter(greeting: &'static str) -> SocketAddr {
+    serve(move |mut socket| socket.write_all(greeting.as_bytes()))
+}
+
+/// Reads everything, answers with the number of bytes, as eight bytes big endian.
+pub fn counter() -> SocketAddr {
+    serve(|mut socket| {
+        let mut buffer = vec![0; 64 << 10];
+        let mut total = 0_u64;
+        loop {
+            match socket.read(&mut buffer)? {
+                0 => return socket.write_all(&total.to_be_bytes()),
+                read => total += read as u64,
+            }
+        }
+    })
+}
+
+/// An address where nothing listens, held for as long as the test runs, so that nobody else gets it.
+pub fn refusing() -> SocketAddr {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = net::getsockname(&socket).expect("a bound socket has an address");
+    std::mem::forget(socket);
+    address.try_into().expect("an IPv4 address")
+}
+
+fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let handle = handle.clone();
+            // A caller that breaks off is the caller's business.
+            thread::spawn(move || _ = handle(socket));
+        }
+    });
+    address
+}

@@ -1,0 +1,38 @@
+//! What each command does: one file for each noun.
+
+use crate::{
+    cli::{Cli, Command},
+    demo, serve,
+};
+
+pub(crate) mod agents;
+pub(crate) mod audit;
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod contexts;
+pub(crate) mod customers;
+pub(crate) mod groups;
+pub(crate) mod resources;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
+pub(crate) mod users;
+
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    let format = cli.output;
+    match cli.command {
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
+        Command::Gateway(args) => Box::pin(serve::gateway(*args)).await,
+        Command::Agent(args) => Box::pin(serve::agent(*args)).await,
+        Command::Customers(noun) => customers::run(noun, format).await,
+        Command::Groups(noun) => groups::run(noun, format).await,
+        Command::Agents(noun) => agents::run(noun, format).await,
+        Command::Resources(noun) => resources::run(noun, format).await,
+        Command::Tokens(noun) => tokens::run(noun, format).await,
+        Command::Config(noun) => config::run(noun, format).await,
+        Command::Sessions(noun) => sessions::run(noun, format).await,
+        Command::Users(noun) => users::run(noun, format).await,
+        Command::Audit(noun) => audit::run(noun, format).await,
+        Command::Context(noun) => contexts::run(&noun, format),
+        Command::Completion(args) => completion::run(&args),
+    }
+}

@@ -1,0 +1,105 @@
+//! `warren agent`
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use warren_agent::{Agent, AgentConfig, Live, Overrides, Ready, Token};
+
+use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
+use crate::{observe::Readiness, output, ready, signals::Signals, telemetry::Telemetry};
+
+const FILTER_DEFAULT: &str = "info";
+
+/// What the ready file holds; a contract.
+#[derive(Debug, Serialize)]
+struct Facts {
+    id: String,
+    /// The group's name.
+    group: String,
+    group_id: String,
+    /// Where the other members reach it, `host:port`.
+    peer: String,
+    metrics: Option<SocketAddr>,
+}
+
+/// Runs an agent until it has drained or was stopped.
+pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    let config = AgentConfig::load(args.config.as_deref(), overrides(&args))?;
+    if args.dump_config {
+        return output::print(&config.dump());
+    }
+    let filter = config.live.log.as_deref().unwrap_or(FILTER_DEFAULT);
+    let telemetry = Telemetry::start(filter, args.log.format.unwrap_or_default(), config.metrics.is_some())?;
+    let signals = Signals::listen()?;
+    if args.stop_with_stdin {
+        signals.stop_with_stdin();
+    }
+    clear_ready(args.ready_file.as_deref())?;
+    let (readiness, watched) = watch::channel(not_ready_yet("the agent is starting"));
+    let (metrics, _serving) = observer(config.metrics, &telemetry, watched).await?;
+
+    let agent = tokio::select! {
+        built = Agent::build(config) => built?,
+        // Waiting for a gateway to enrol with; there is nothing to drain yet.
+        () = signals.drain.cancelled() => return Ok(()),
+    };
+    let _following = follow(agent.readiness(), readiness, |state| Readiness {
+        against: state.reasons().into_iter().map(String::from).collect(),
+    });
+    let _filtering = follow_filter(agent.live(), telemetry);
+    let ready = agent.ready();
+    let running = agent.run(signals.drain, signals.stop, signals.reload);
+    tokio::pin!(running);
+    let facts = tokio::select! {
+        () = &mut running => return Ok(()),
+        facts = ready => Facts::of(facts, metrics),
+    };
+    tracing::info!(agent = %facts.id, group = %facts.group, peer = %facts.peer, "agent serves");
+    if let Some(path) = &args.ready_file {
+        ready::write(path, &facts)?;
+    }
+    running.await;
+    Ok(())
+}
+
+impl Facts {
+    fn of(ready: Ready, metrics: Option<SocketAddr>) -> Self {
+        let Ready { id, group, group_name, peer } = ready;
+        Self { id: id.to_string(), group: group_name, group_id: group.to_string(), peer, metrics }
+    }
+}
+
+/// Takes the log filter over when the file that was read again has another one.
+fn follow_filter(mut live: watch::Receiver<Arc<Live>>, telemetry: Telemetry) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while live.changed().await.is_ok() {
+            let filter = live.borrow_and_update().log.clone();
+            let filter = filter.as_deref().unwrap_or(FILTER_DEFAULT);
+            match telemetry.set_filter(filter) {
+                Ok(()) => tracing::info!(filter, "log filter taken over"),
+                Err(error) => tracing::error!(%error, "log filter not taken over, the old one stays"),
+            }
+        }
+    }))
+}
+
+fn overrides(args: &AgentArgs) -> Overrides {
+    Overrides {
+        data_dir: args.data_dir.clone(),
+        gateways: args.gateways.clone(),
+        ca: args.ca.clone(),
+        token: args.token.clone().map(Token::from),
+        name: args.name.clone(),
+        peer_listen: args.peer_listen.clone(),
+        peer_advertise: args.peer_advertise.clone(),
+        metrics: args.metrics.clone(),
+        tunnels: args.tunnels.clone(),
+        profile: args.profile.clone(),
+        drain: args.drain.clone(),
+        log: args.log.filter.clone(),
+        app_host: args.app_host.clone(),
+        app_port: args.app_port.clone(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Flags of the two servers. They are texts: what they mean is checked together with the file, so that all mistakes are
+//! told at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::telemetry::LogFormat;
+
+/// Run the gateway.
+///
+/// Flags win over environment variables, both win over the file. Everything has a default. On its first start it
+/// makes its keys, its certificate authority and an admin token in its data directory.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  warren gateway --data-dir /var/lib/warren/gateway --listen 0.0.0.0:443 --public-url https://gateway.example.com
+  warren gateway --config /etc/warren/gateway.yaml --dump-config
+
+SIGTERM or SIGINT drains; a second one stops at once. WARREN_OPERATOR_KEY may hold the key that seals secrets at rest.")]
+pub(crate) struct GatewayArgs {
+    /// YAML file; see --dump-config for its keys
+    #[arg(long, env = "WARREN_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the effective configuration and stop
+    #[arg(long)]
+    pub(super) dump_config: bool,
+    /// Where keys and the store are kept [default: /var/lib/warren/gateway]
+    #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The one address for tunnels, enrolment and the admin API [default: 0.0.0.0:443]
+    #[arg(long, env = "WARREN_LISTEN", value_name = "ADDR")]
+    pub(super) listen: Option<String>,
+    /// Where agents and people reach it [default: https:// and the listening address]
+    #[arg(long, env = "WARREN_PUBLIC_URL", value_name = "URL")]
+    pub(super) public_url: Option<String>,
+    /// Address of /metrics, /livez and /readyz [default: none]
+    #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
+    /// sqlite:PATH [default: sqlite:DATA_DIR/gateway.db]
+    #[arg(long, env = "WARREN_STORE", value_name = "STORE", hide_env_values = true)]
+    pub(super) store: Option<String>,
+    /// Address on which callers connect to resources [default: 127.0.0.1]
+    #[arg(long, env = "WARREN_INGRESS_HOST", value_name = "IP")]
+    pub(super) ingress_host: Option<String>,
+    /// Ports for new resources, such as 20000-20999 [default: any free one]
+    #[arg(long, env = "WARREN_INGRESS_PORTS", value_name = "RANGE")]
+    pub(super) ingress_ports: Option<String>,
+    /// File with the key that seals secrets at rest, made when missing [default: DATA_DIR/operator.key]
+    #[arg(long, env = "WARREN_OPERATOR_KEY_FILE", value_name = "FILE")]
+    pub(super) operator_key_file: Option<PathBuf>,
+    /// How long sessions may finish when draining [default: 30s]
+    #[arg(long, env = "WARREN_DRAIN", value_name = "TIME")]
+    pub(super) drain: Option<String>,
+    /// Written whole once it serves: {"id","listen","metrics","url","ca","token"}
+    #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+    /// Stop at once when stdin ends: for a parent that must leave nothing behind, however it dies
+    #[arg(long, hide = true)]
+    pub(super) stop_with_stdin: bool,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// Run an agent.
+///
+/// Flags win over environment variables, both win over the file. The token is needed by the first start only; what it
+/// brought is kept in the data directory.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  warren agent --data-dir /var/lib/warren/agent --gateway https://gateway.example.com --token @site-1.jwt
+  WARREN_URL=https://gateway.example.com REGISTRATION_JWT=eyJ... NAME='Acme SQL' APP_HOST=sql.acme APP_PORT=1433 warren agent
+
+SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads the file again.")]
+pub(crate) struct AgentArgs {
+    /// YAML file; see --dump-config for its keys
+    #[arg(long, env = "WARREN_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the effective configuration and stop
+    #[arg(long)]
+    pub(super) dump_config: bool,
+    /// Where the identity and the group's log are kept [default: /var/lib/warren/agent]
+    #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The gateway's URL; repeat it for several
+    #[arg(long = "gateway", env = "WARREN_URL", value_name = "URL", value_delimiter = ',')]
+    pub(super) gateways: Vec<String>,
+    /// Root that vouches for the gateway, PEM [default: the system's roots]
+    #[arg(long, env = "WARREN_CA", value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// Registration token, or @FILE that holds it
+    #[arg(long, env = "REGISTRATION_JWT", value_name = "TOKEN|@FILE", hide_env_values = true)]
+    pub(super) token: Option<String>,
+    /// What people call the agent [default: the host's name]
+    #[arg(long, env = "NAME", value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Where the group's other members connect [default: 0.0.0.0:7400]
+    #[arg(long, env = "WARREN_PEER_LISTEN", value_name = "ADDR")]
+    pub(super) peer_listen: Option<String>,
+    /// HOST:PORT that the other members are told [default: the listening address]
+    #[arg(long, env = "WARREN_PEER_ADVERTISE", value_name = "HOST:PORT")]
+    pub(super) peer_advertise: Option<String>,
+    /// Address of /metrics, /livez and /readyz [default: none]
+    #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
+    /// Parallel tunnels, 1 to 8 [default: 2]
+    #[arg(long, env = "WARREN_TUNNELS", value_name = "N")]
+    pub(super) tunnels: Option<String>,
+    /// Timing of the group's log: lan, wan or slow-disk [default: lan]
+    #[arg(long, env = "WARREN_PROFILE", value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    /// How long sessions may finish when draining [default: 30s]
+    #[arg(long, env = "WARREN_DRAIN", value_name = "TIME")]
+    pub(super) drain: Option<String>,
+    /// Quick start: host of the one application to make reachable under the agent's name
+    #[arg(long, env = "APP_HOST", value_name = "HOST")]
+    pub(super) app_host: Option<String>,
+    /// Quick start: its port
+    #[arg(long, env = "APP_PORT", value_name = "PORT")]
+    pub(super) app_port: Option<String>,
+    /// Written whole once a tunnel is verified and the group joined: {"id","group","peer","metrics"}
+    #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
+    pub(super) ready_file: Option<PathBuf>,
+    /// Stop at once when stdin ends: for a parent that must leave nothing behind, however it dies
+    #[arg(long, hide = true)]
+    pub(super) stop_with_stdin: bool,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Log filter, such as warn or info,warren_agent=debug [default: info]
+    #[arg(long = "log", env = "WARREN_LOG", value_name = "FILTER")]
+    pub(super) filter: Option<String>,
+    /// How log lines are written on stderr [default: text]
+    #[arg(long = "log-format", env = "WARREN_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub(super) format: Option<LogFormat>,
+}

@@ -1,0 +1,103 @@
+//! `warren gateway`
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use warren_gateway::{
+    Gateway, GatewayConfig, Ready,
+    config::{LogFormat as FileLogFormat, Overrides},
+};
+
+use super::{GatewayArgs, absolute, clear_ready, follow, not_ready_yet, observer};
+use crate::{
+    observe::Readiness,
+    output, ready,
+    signals::Signals,
+    telemetry::{LogFormat, Telemetry},
+};
+
+/// What the ready file holds; a contract.
+#[derive(Debug, Serialize)]
+struct Facts {
+    id: String,
+    listen: SocketAddr,
+    metrics: Option<SocketAddr>,
+    url: String,
+    ca: PathBuf,
+    token: PathBuf,
+}
+
+/// Runs a gateway until it has drained or was stopped.
+pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
+    let config = GatewayConfig::load(args.config.as_deref(), &overrides(&args))?;
+    if args.dump_config {
+        return output::print(&config.dump());
+    }
+    let format = match config.log.format {
+        FileLogFormat::Text => LogFormat::Text,
+        FileLogFormat::Json => LogFormat::Json,
+    };
+    let telemetry = Telemetry::start(&config.log.filter, format, config.metrics.is_some())?;
+    let signals = Signals::listen()?;
+    if args.stop_with_stdin {
+        signals.stop_with_stdin();
+    }
+    let ready_file = config.ready_file.clone();
+    clear_ready(ready_file.as_deref())?;
+    let (readiness, watched) = watch::channel(not_ready_yet("the gateway is starting"));
+    let (metrics, _serving) = observer(config.metrics, &telemetry, watched).await?;
+
+    let gateway = tokio::select! {
+        built = Gateway::build(config) => built?,
+        () = signals.drain.cancelled() => return Ok(()),
+    };
+    let facts = Facts::of(&gateway, metrics);
+    let (mut serves, state) = (gateway.readiness(), gateway.readiness());
+    let _following = follow(state, readiness, |serves| match serves {
+        true => Readiness::default(),
+        false => not_ready_yet("the gateway takes no agents and callers"),
+    });
+    let running = gateway.run(signals.drain, signals.stop);
+    tokio::pin!(running);
+    tokio::select! {
+        _ = &mut running => return Ok(()),
+        _ = serves.wait_for(|serves| *serves) => {}
+    }
+    if let Some(path) = &ready_file {
+        ready::write(path, &facts)?;
+    }
+    running.await;
+    Ok(())
+}
+
+impl Facts {
+    fn of(gateway: &Gateway, metrics: Option<SocketAddr>) -> Self {
+        let Ready { id, listen, url, ca, token } = gateway.ready().clone();
+        let (id, url) = (id.to_string(), url.to_string());
+        Self { id, listen, metrics, url, ca: absolute(ca), token: absolute(token) }
+    }
+}
+
+fn overrides(args: &GatewayArgs) -> Overrides {
+    let format = args.log.format.map(|format| match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    });
+    Overrides {
+        data_dir: args.data_dir.clone(),
+        listen: args.listen.clone(),
+        public_url: args.public_url.clone(),
+        metrics: args.metrics.clone(),
+        ready_file: args.ready_file.clone(),
+        store: args.store.clone(),
+        ingress_host: args.ingress_host.clone(),
+        ingress_ports: args.ingress_ports.clone(),
+        operator_key_file: args.operator_key_file.clone(),
+        // No flag for it: command lines can be seen by everybody on the machine.
+        operator_key: std::env::var("WARREN_OPERATOR_KEY").ok().filter(|key| !key.is_empty()),
+        drain: args.drain.clone(),
+        log_filter: args.log.filter.clone(),
+        log_format: format.map(String::from),
+    }
+}

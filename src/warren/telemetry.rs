@@ -1,0 +1,126 @@
+//! Logs and metrics of a server process.
+
+use std::io::{self, IsTerminal};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
+
+use crate::{exit::Failure, metrics};
+
+pub(crate) mod process;
+
+/// From a loopback round trip to the longest deadline that we have.
+const BUCKETS_SECONDS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// What talks too much at `info`; a filter that names one of them wins.
+const QUIET: &str =
+    "openraft=warn,sqlx=warn,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn";
+
+/// How log lines are written on stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Log and metrics as they were set up.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    filter: reload::Handle<EnvFilter, Registry>,
+    prometheus: Option<PrometheusHandle>,
+}
+
+impl Telemetry {
+    /// Sets up the process's log, and its metrics if they will be read. Call once.
+    pub(crate) fn start(filter: &str, format: LogFormat, with_metrics: bool) -> Result<Self, Failure> {
+        let (filter, handle) = reload::Layer::new(read_filter(filter)?);
+        let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+        let lines = match format {
+            LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        let twice = |error| Failure::usage("logging is set up already").because(error);
+        tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(twice)?;
+        let prometheus = if with_metrics { Some(install_recorder()?) } else { None };
+        Ok(Self { filter: handle, prometheus })
+    }
+
+    /// Takes another log filter from here on.
+    pub(crate) fn set_filter(&self, filter: &str) -> Result<(), Failure> {
+        let filter = read_filter(filter)?;
+        self.filter
+            .reload(filter)
+            .map_err(|error| Failure::usage("cannot change the log filter").because(error))
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub(crate) fn render(&self) -> String {
+        let Some(prometheus) = &self.prometheus else { return String::new() };
+        metrics::record_process();
+        prometheus.render()
+    }
+
+    /// To be called every few seconds: samples are kept one by one until then.
+    pub(crate) fn upkeep(&self) {
+        if let Some(prometheus) = &self.prometheus {
+            prometheus.run_upkeep();
+        }
+    }
+
+    /// Not connected to anything of the process.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        let (_, filter) = reload::Layer::new(EnvFilter::new("off"));
+        Self { filter, prometheus: Some(recorder().build_recorder().handle()) }
+    }
+}
+
+fn read_filter(filter: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(format!("{QUIET},{filter}")).map_err(|error| {
+        Failure::usage(format!(
+            "`{filter}` is not a log filter, expected such as info or info,warren_agent=debug"
+        ))
+        .because(error.to_string())
+    })
+}
+
+fn recorder() -> PrometheusBuilder {
+    // The only failure is an empty list of buckets.
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS_SECONDS)
+        .expect("the list of buckets is not empty")
+}
+
+fn install_recorder() -> Result<PrometheusHandle, Failure> {
+    let handle = recorder()
+        .install_recorder()
+        .map_err(|error| Failure::usage("metrics are set up already").because(error))?;
+    metrics::describe_all();
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_is_wrong_configuration() {
+        assert!(read_filter("info").is_ok());
+        assert!(read_filter("warn,openraft=debug").is_ok());
+        let told = read_filter("info,warren=loud").unwrap_err().to_string();
+        assert!(told.starts_with("`info,warren=loud` is not a log filter"), "{told}");
+    }
+
+    #[test]
+    fn times_are_counted_in_buckets() {
+        let recorder = recorder().build_recorder();
+        ::metrics::with_local_recorder(&recorder, || ::metrics::histogram!("warren_x_seconds").record(0.2));
+        let text = recorder.handle().render();
+        assert!(text.contains(r#"warren_x_seconds_bucket{le="0.25"} 1"#), "{text}");
+    }
+}
