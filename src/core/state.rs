@@ -3,7 +3,7 @@
 //! [`GroupState::apply`] is a pure function of the state and the proposal: every member that applies the same log has
 //! the same state, to the byte. Nothing here reads a clock; the proposal carries the leader's time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,10 @@ pub struct GroupState {
     /// The revision at which each resource last changed; a member serves a resource once it has applied that.
     pub resource_revisions: BTreeMap<Name, Revision>,
     pub members: BTreeMap<AgentId, Member>,
+    /// Members that left for good. Their ids are never taken again, so a revoked agent cannot come back through a
+    /// member that has not heard of the revocation. Grows only by people's decisions.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub departed: BTreeSet<AgentId>,
     /// What each member says of each resource; absent means Up so far.
     pub resource_verdicts: BTreeMap<AgentId, BTreeMap<Name, Judged>>,
     /// Oldest first, the current revision last, at most [`HISTORY_MAX`].

@@ -2,7 +2,7 @@
 //! first (Pre-Vote): "do you see a leader?"
 //!
 //! ```text
-//!  silence > lease + random ──▶ ask every voter ──▶ a majority sees none, nobody is ahead ──▶ stand
+//!  silence > lease + random ──▶ ask every voter ──▶ a majority sees none, nobody's log is ahead ──▶ stand
 //!          ▲                                    └──▶ otherwise: wait again ──┐
 //!          └─────────────────────────────────────────────────────────────────┘
 //! ```
@@ -28,7 +28,7 @@ use crate::{
     metrics::RAFT_ELECTIONS_TOTAL,
     options::Timing,
     peers::ping,
-    raft::{Metrics, Roster},
+    raft::{LogId, Metrics, Roster},
 };
 
 /// With a majority in touch and no leader for this long, Raft's own timer helps.
@@ -40,13 +40,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Word {
     sees_leader: bool,
-    applied: u64,
+    last_log: Option<LogId>,
 }
 
-/// Whether to stand, after asking the other voters. Silence is no consent. A voter that has applied more than we have
-/// in our log would refuse us, and our higher term would only disturb.
-fn consents(words: &[Option<Word>], voters: usize, last_log: u64) -> bool {
-    let ahead = words.iter().flatten().any(|word| word.applied > last_log);
+/// Whether to stand, after asking the other voters. Silence is no consent. A voter whose log is ahead of ours would
+/// refuse us, and our higher term would only keep it from being elected itself.
+fn consents(words: &[Option<Word>], voters: usize, last_log: Option<LogId>) -> bool {
+    let ahead = words.iter().flatten().any(|word| word.last_log > last_log);
     let free = words.iter().flatten().filter(|word| !word.sees_leader).count();
     !ahead && free + 1 > voters / 2
 }
@@ -80,8 +80,7 @@ pub(crate) async fn run(member: Arc<Member>) {
                 member.timing.in_touch()
             }
             Next::Ask(roster) => {
-                let last_log = metrics.last_log_index.unwrap_or(0);
-                if ask(&member, &roster, last_log).await {
+                if ask(&member, &roster).await {
                     stand(&member).await;
                 } else {
                     member.heard.calm(Instant::now());
@@ -137,15 +136,16 @@ async fn stand(member: &Member) {
     }
 }
 
-async fn ask(member: &Member, roster: &Roster, last_log: u64) -> bool {
+async fn ask(member: &Member, roster: &Roster) -> bool {
     let deadline = member.timing.election_min;
     let asked = roster.voters.iter().filter(|voter| **voter != member.me()).map(|voter| async move {
         let address = &roster.seats.get(voter)?.address;
         let answer = ping(member, *voter, address, deadline).await?;
-        Some(Word { sees_leader: !answer.leader.is_empty(), applied: answer.applied })
+        let last_log = serde_json::from_slice(&answer.last_log).ok();
+        Some(Word { sees_leader: !answer.leader.is_empty(), last_log })
     });
     let words = join_all(asked).await;
-    consents(&words, roster.voters.len(), last_log)
+    consents(&words, roster.voters.len(), member.log.last())
 }
 
 /// The leader that a member names to others who ask: only one that it was in touch with within the lease.
@@ -164,28 +164,41 @@ pub(crate) fn visible_leader(member: &Member) -> Option<AgentId> {
 
 #[cfg(test)]
 mod tests {
+    use openraft::CommittedLeaderId;
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
     use crate::options::Profile;
 
-    const FREE: Option<Word> = Some(Word { sees_leader: false, applied: 5 });
-    const LED: Option<Word> = Some(Word { sees_leader: true, applied: 5 });
+    fn log(term: u64, index: u64) -> Option<LogId> {
+        Some(LogId::new(CommittedLeaderId::new(term, 1), index))
+    }
+
+    fn word(sees_leader: bool, last_log: Option<LogId>) -> Option<Word> {
+        Some(Word { sees_leader, last_log })
+    }
 
     #[test]
     fn a_majority_must_see_no_leader() {
-        assert!(consents(&[FREE, None], 3, 5));
-        assert!(consents(&[FREE, LED], 3, 5), "one that sees the leader does not stop two that do not");
-        assert!(!consents(&[LED, None], 3, 5));
-        assert!(!consents(&[None, None], 3, 5));
-        assert!(!consents(&[None], 2, 5));
-        assert!(consents(&[FREE, FREE, None, None], 5, 5));
-        assert!(!consents(&[FREE, None, None, None], 5, 5));
+        let (free, led) = (word(false, log(1, 5)), word(true, log(1, 5)));
+        let consents = |words: &[Option<Word>]| consents(words, words.len() + 1, log(1, 5));
+        assert!(consents(&[free, None]));
+        assert!(consents(&[free, led]), "one that sees the leader does not stop two that do not");
+        assert!(!consents(&[led, None]));
+        assert!(!consents(&[None, None]));
+        assert!(!consents(&[None]));
+        assert!(consents(&[free, free, None, None]));
+        assert!(!consents(&[free, None, None, None]));
     }
 
     #[test]
     fn who_is_behind_does_not_stand() {
-        assert!(!consents(&[FREE, FREE], 3, 4));
+        let words = [word(false, log(2, 5)), word(false, None)];
+        assert!(!consents(&words, 3, log(2, 4)));
+        assert!(consents(&words, 3, log(2, 5)));
+        // A longer log of an earlier term is behind.
+        assert!(consents(&words, 3, log(3, 1)));
+        assert!(!consents(&words, 3, log(1, 9)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use openraft::ChangeMembers;
 use tokio::{
     sync::MutexGuard,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use warren_core::{
     id::AgentId,
@@ -71,7 +71,7 @@ pub(crate) async fn record(
 ) -> Result<(), Denied> {
     let Newcomer { agent, seat, version } = newcomer.clone();
     let command = Command::Join { member: agent, name: seat.name, peer_address: seat.address, version };
-    // Joining is never refused by the state.
+    // Refused only to one that has just left for good: the duties take its seat away again.
     write_own(member, command, deadline).await.map(drop)
 }
 
@@ -86,20 +86,36 @@ pub(crate) async fn remove(
     if !roster.seats.contains_key(&leaver) && !member.state().members.contains_key(&leaver) {
         return Ok(Err(Refusal::UnknownMember(leaver)));
     }
-    if roster.voters.contains(&leaver) {
-        let rest = rest_keeps_quorum(&roster, leaver, |rest| member.watched.in_touch(rest, member.me()));
-        rest.map_err(Denied::Final)?;
-        tracing::info!(agent = %leaver, "voter leaves");
-        commit(member, ChangeMembers::RemoveVoters([leaver.number()].into()), deadline).await?;
-    } else if roster.seats.contains_key(&leaver) {
-        tracing::info!(agent = %leaver, "learner leaves");
-        commit(member, ChangeMembers::RemoveNodes([leaver.number()].into()), deadline).await?;
-    }
+    unseat(member, &roster, leaver, deadline).await?;
     if leaver == member.me() {
         // It leads no longer and cannot write its own leaving down: the next leader does.
         return Ok(Ok(Accepted { revision: member.state().revision }));
     }
     write_own(member, Command::Leave { member: leaver }, deadline).await
+}
+
+/// Takes away an agent's part in the log, if it has one. The caller holds the lock.
+pub(crate) async fn unseat(
+    member: &Member,
+    roster: &Roster,
+    leaver: AgentId,
+    deadline: Instant,
+) -> Result<(), Denied> {
+    if roster.voters.contains(&leaver) {
+        let rest = rest_keeps_quorum(roster, leaver, |rest| member.watched.in_touch(rest, member.me()));
+        rest.map_err(Denied::Final)?;
+        tracing::info!(agent = %leaver, "voter leaves");
+        let change = ChangeMembers::RemoveVoters([leaver.number()].into());
+        if leaver == member.me() {
+            resign(member, change).await?;
+        } else {
+            commit(member, change, deadline).await?;
+        }
+    } else if roster.seats.contains_key(&leaver) {
+        tracing::info!(agent = %leaver, "learner leaves");
+        commit(member, ChangeMembers::RemoveNodes([leaver.number()].into()), deadline).await?;
+    }
+    Ok(())
 }
 
 /// Gives a learner its vote.
@@ -127,6 +143,12 @@ async fn commit(member: &Member, change: ChangeMembers<u64, Seat>, deadline: Ins
     let deadline = deadline.min(Instant::now() + CHANGE_DEADLINE);
     let changed = while_leading(member, deadline, member.raft.change_membership(change, false)).await?;
     changed.map(drop).map_err(denied)
+}
+
+/// A change that ends the leader's own membership. That it leads no longer near the end is no failure.
+async fn resign(member: &Member, change: ChangeMembers<u64, Seat>) -> Result<(), Denied> {
+    let changed = timeout(CHANGE_DEADLINE, member.raft.change_membership(change, false)).await;
+    changed.map_err(|_| Denied::Final(ProposeError::Timeout))?.map(drop).map_err(denied)
 }
 
 /// After a voter has left, a majority of the others must be in touch.

@@ -38,6 +38,8 @@ enum Duty {
     Record(AgentId),
     /// People see it, but it does not count.
     Forget(AgentId),
+    /// It left for good, but came in again while it was leaving.
+    Unseat(AgentId),
     Promote(AgentId),
 }
 
@@ -52,8 +54,12 @@ fn due(roster: &Roster, state: &GroupState, steady: &[AgentId]) -> Option<Duty> 
         let learner = |agent: &&AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
         steady.iter().find(learner).filter(|_| roster.voters.len() < VOTERS_MAX)
     };
+    let record = |agent: &AgentId| match state.departed.contains(agent) {
+        true => Duty::Unseat(*agent),
+        false => Duty::Record(*agent),
+    };
     unseen
-        .map(|agent| Duty::Record(*agent))
+        .map(record)
         .or_else(|| gone.map(|agent| Duty::Forget(*agent)))
         .or_else(|| next().map(|agent| Duty::Promote(*agent)))
 }
@@ -159,6 +165,7 @@ async fn act(member: &Arc<Member>, steady: &[AgentId]) -> Result<(), Denied> {
             change::record(member, &Newcomer { agent, seat, version }, deadline).await
         }
         Duty::Forget(agent) => write_own(member, Command::Leave { member: agent }, deadline).await.map(drop),
+        Duty::Unseat(agent) => change::unseat(member, &roster, agent, deadline).await,
         Duty::Promote(agent) => change::promote(member, agent, deadline).await,
     }
 }
@@ -214,6 +221,15 @@ mod tests {
         assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)]), Some(Duty::Promote(id(2))));
         assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[]), None);
         assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[]), None);
+    }
+
+    #[test]
+    fn one_that_left_for_good_gets_no_record_again() {
+        let mut state = state(&[1, 2]);
+        let leave = Command::Leave { member: id(2) };
+        let proposal = Proposal { request: RequestId(9), author: "t".into(), at_ms: 2, command: leave };
+        state.apply(&proposal).unwrap();
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state, &[id(2)]), Some(Duty::Unseat(id(2))));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Timing {
         self.election_max * 2
     }
 
-    /// How long a proposal waits for a leader to appear before it is refused.
+    /// How long a proposal waits for a quorum to appear before it is refused.
     pub(crate) fn patience(self) -> Duration {
         (self.election_max * 4).max(Duration::from_secs(2))
     }

@@ -95,13 +95,19 @@ pub(crate) async fn ask(member: &Arc<Member>, ask: Ask, deadline: Instant) -> Re
             }
         }
         let now = Instant::now();
-        let leaderless = member.standing() == Standing::Leaderless;
-        if now >= deadline || (leaderless && now.duration_since(started) >= member.timing.patience()) {
-            return Err(match (leaderless, unreached) {
-                (true, _) => member.undecided(sent),
-                (false, Some(error)) => error,
-                (false, None) if sent => ProposeError::Timeout,
-                (false, None) => ProposeError::NoLeader,
+        if member.standing() == Standing::Leaderless {
+            // With a majority in touch a leader will come; without, waiting longer is of no use.
+            let undecided = member.undecided(sent);
+            let hopeless = matches!(undecided, ProposeError::NoQuorum { .. });
+            if now >= deadline || (hopeless && now.duration_since(started) >= member.timing.patience()) {
+                return Err(undecided);
+            }
+        }
+        if now >= deadline {
+            return Err(match unreached {
+                Some(error) => error,
+                None if sent => ProposeError::Timeout,
+                None => ProposeError::NoLeader,
             });
         }
         tokio::select! {

@@ -10,7 +10,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
-use warren_core::id::AgentId;
+use warren_core::{id::AgentId, state::Refusal};
 use warren_wire::v1::{self, peer_server::Peer};
 
 use crate::{
@@ -161,6 +161,10 @@ impl Peer for PeerService {
         if !self.member.leads() {
             return Ok(Response::new(self.leader_hint()));
         }
+        if self.member.state().departed.contains(&caller) {
+            let refused = Outcome::Refused(Refusal::Departed(caller).to_string());
+            return Ok(Response::new(v1::JoinResponse { outcome: Some(refused) }));
+        }
         let deadline = tokio::time::Instant::now() + change::CHANGE_DEADLINE;
         let outcome = match change::admit(&self.member, &newcomer, deadline).await {
             Ok(roster) => {
@@ -186,11 +190,13 @@ impl Peer for PeerService {
         let now = Instant::now();
         self.member.watched.called(caller, now);
         let term = self.member.raft.metrics().borrow().current_term;
+        let last_log = self.member.log.last().map(|last| write(&last)).transpose()?;
         Ok(Response::new(v1::PingResponse {
             term,
             leader: visible_leader(&self.member).map(|leader| leader.to_string()).unwrap_or_default(),
             applied: self.member.current.borrow().applied.map_or(0, |id| id.index),
             hears: self.member.watched.hears(now).iter().map(ToString::to_string).collect(),
+            last_log: last_log.unwrap_or_default(),
         }))
     }
 }

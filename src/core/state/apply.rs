@@ -39,6 +39,9 @@ impl GroupState {
                 }
                 self.members.get_mut(member).ok_or(Refusal::UnknownMember(*member))?.weight = *weight;
             }
+            Command::Join { member, .. } if self.departed.contains(member) => {
+                return Err(Refusal::Departed(*member));
+            }
             Command::Join { member, name, peer_address, version } => {
                 let fresh = Command::fresh_member(name, peer_address, version, proposal.at_ms);
                 let known = self.members.entry(*member).or_insert_with(|| fresh.clone());
@@ -48,6 +51,7 @@ impl GroupState {
             Command::Leave { member } => {
                 self.members.remove(member).ok_or(Refusal::UnknownMember(*member))?;
                 self.resource_verdicts.remove(member);
+                self.departed.insert(*member);
             }
             Command::Verdicts { changes } => {
                 changes.iter().for_each(|change| self.set_verdict(change, proposal.at_ms));
@@ -268,6 +272,16 @@ mod tests {
         assert_eq!((member.weight, member.intent, member.version.as_str()), (10, Intent::Disabled, "2"));
         assert_eq!(group.state.members[&agent(2)].weight, WEIGHT_DEFAULT);
         assert_eq!(group.ask(Command::Weight { member: agent(1), weight: 0 }), Err(Refusal::Weight(0)));
+    }
+
+    #[test]
+    fn a_member_that_left_never_comes_back_under_its_id() {
+        let mut group = Group::of(2);
+        group.ask(Command::Leave { member: agent(2) }).unwrap();
+        let (name, peer_address, version) = ("a2".to_owned(), "10.0.0.2:1".to_owned(), "1".to_owned());
+        let again = Command::Join { member: agent(2), name, peer_address, version };
+        assert_eq!(group.ask(again), Err(Refusal::Departed(agent(2))));
+        assert_eq!(group.ask(Command::Leave { member: agent(2) }), Err(Refusal::UnknownMember(agent(2))));
     }
 
     #[test]

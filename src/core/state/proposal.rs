@@ -99,6 +99,8 @@ pub enum Refusal {
     UnknownResource(Name),
     #[error("there is no member {0}")]
     UnknownMember(AgentId),
+    #[error("{0} left the group for good: empty its data directory and enrol it again, it gets a new id")]
+    Departed(AgentId),
     #[error("revision {0} is not in the history")]
     UnknownRevision(Revision),
     #[error(
@@ -119,6 +121,7 @@ impl Refusal {
             Self::ResourceExists(_) => "resource_exists",
             Self::UnknownResource(_) => "unknown_resource",
             Self::UnknownMember(_) => "unknown_member",
+            Self::Departed(_) => "departed",
             Self::UnknownRevision(_) => "unknown_revision",
             Self::LastHealthyMember(_) => "last_healthy_member",
             Self::Weight(_) => "weight",

@@ -56,6 +56,12 @@ impl LogStore {
         memory.purged.is_some() || !memory.entries.is_empty()
     }
 
+    /// The last entry, be it in the log or only in a snapshot.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        let memory = self.memory();
+        memory.entries.last_key_value().map(|(_, (entry, _))| entry.log_id).or(memory.purged)
+    }
+
     /// Index of the last entry that is known to be committed.
     pub(crate) fn committed(&self) -> u64 {
         self.memory().committed.map_or(0, |id| id.index)
@@ -91,9 +97,8 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, StorageError> {
-        let memory = self.memory();
-        let last = memory.entries.last_key_value().map(|(_, (entry, _))| entry.log_id);
-        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: last.or(memory.purged) })
+        let last_log_id = self.last();
+        Ok(LogState { last_purged_log_id: self.memory().purged, last_log_id })
     }
 
     async fn get_log_reader(&mut self) -> Self {
