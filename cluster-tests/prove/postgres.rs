@@ -1,6 +1,7 @@
 //! pgbench through a group of three while members are killed.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Child, Command, Stdio},
@@ -76,19 +77,25 @@ fn kills(target: std::net::SocketAddr, dir: &Path, more: &[&str]) {
     site.agents[follower].process.ready();
     site.wait_for_members(3);
     let back = start.elapsed();
+    let counts =
+        |site: &Site| site.agents.iter().map(|agent| sessions(site, &agent.id, true)).collect::<Vec<_>>();
+    let before = counts(&site);
     until(40);
-    let returned = &site.agents[follower];
+    let taken: Vec<_> = counts(&site).iter().zip(&before).map(|(after, before)| after - before).collect();
+    let name = &site.agents[follower].name;
     println!(
-        "{} was ready again at {back:.1?} and has carried {} sessions since the records began",
-        returned.name,
-        sessions(&site, &returned.id, true)
+        "{name} was ready again at {back:.1?}; sessions taken by each member from then to 40 s: {taken:?}"
     );
     let leader = site.leader();
     kill(&mut site, leader, &port);
     let status = long.wait().expect("pgbench can be waited for");
     let told = fs::read_to_string(&log).unwrap_or_default();
-    let aborted = told.lines().filter(|line| line.contains("aborted")).count();
+    for line in told.lines().filter(|line| line.contains("aborted") || line.contains("error")) {
+        println!("   {line}");
+    }
+    let aborted = told.lines().filter(|line| line.contains("client") && line.contains("aborted")).count();
     println!("long pgbench: {status}, {aborted} of 8 clients aborted; {}", summary(&told));
+    println!("sessions that did not end by themselves: {}", broken(&site));
 }
 
 /// Kills an agent, tells what it carried, and runs a fresh pgbench at once, which must be clean.
@@ -103,6 +110,20 @@ fn kill(site: &mut Site, index: usize, port: &str) {
         site.agents[index].name,
         summary(&said)
     );
+}
+
+/// How often each member lost a session, and how, by the gateway's records.
+fn broken(site: &Site) -> String {
+    let records = site.json(&["sessions", "list", "--group", GROUP, "--all", "--limit", "100000"]);
+    let records = records.as_array().or_else(|| records["sessions"].as_array()).cloned().unwrap_or_default();
+    let mut counts = BTreeMap::new();
+    for record in records.iter().filter(|record| record["outcome"] != "closed" && record["outcome"] != "open")
+    {
+        let name = |id: &str| site.agents.iter().find(|agent| agent.id == id).map(|agent| agent.name.clone());
+        let member = record["member"].as_str().and_then(name).unwrap_or_else(|| "no member".to_owned());
+        *counts.entry(format!("{} on {member}", record["outcome"])).or_insert(0) += 1;
+    }
+    format!("{counts:?}")
 }
 
 fn sessions(site: &Site, member: &str, all: bool) -> usize {
