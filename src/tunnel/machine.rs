@@ -45,6 +45,9 @@ pub use event::{Event, NotSent, ProtocolError, Received, Refusal};
 use liveness::Pulse;
 use transmit::Lanes;
 
+/// Endings of sessions that are told before a close; the close itself ends whatever they leave out.
+const FAREWELLS_MAX: usize = 1024;
+
 /// One end of a tunnel. See the [module](self) for how to drive it.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -306,7 +309,7 @@ impl Tunnel {
         }
     }
 
-    /// Ends the tunnel: sessions go, and so does all that was queued for them.
+    /// Ends the tunnel: sessions go, and so does all that was queued for them. What has ended before is still told.
     fn end(&mut self, reason: CloseReason, detail: &str, by_peer: bool, say_so: bool) {
         if self.is_ended() {
             if !say_so {
@@ -315,7 +318,8 @@ impl Tunnel {
             return;
         }
         self.phase = if say_so { Phase::Closing } else { Phase::Closed };
-        self.lanes.clear();
+        let faulty = reason == CloseReason::ProtocolError;
+        self.lanes.clear(if say_so && !faulty { FAREWELLS_MAX } else { 0 });
         if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done) {
             drain.done = true;
             self.events.push_back(Event::Drained { cut: self.resource_sessions });

@@ -119,7 +119,7 @@ impl Incoming {
         metrics::opened(result);
         self.shared.with(|state| {
             state.tunnel.refuse(self.session, result, detail);
-            state.slots.remove(&self.session);
+            state.forget(self.session);
         });
     }
 
@@ -145,7 +145,7 @@ impl Drop for Incoming {
             metrics::opened(OpenResult::Internal);
             self.shared.with(|state| {
                 state.tunnel.release(self.session, now());
-                state.slots.remove(&self.session);
+                state.forget(self.session);
             });
         }
     }

@@ -203,12 +203,20 @@ impl State {
                 Event::Closed { reason, detail, by_peer } => {
                     let closed = Closed { reason, detail, by_peer };
                     self.closed = Some(closed.clone());
-                    for (session, _) in self.incoming.drain(..) {
-                        self.slots.remove(&session);
+                    for (session, _) in std::mem::take(&mut self.incoming) {
+                        self.forget(session);
                     }
                     after.changes.push(Change::Closed(closed));
                 }
             }
+        }
+    }
+
+    /// The application holds the session no longer. After a rush its room is given back.
+    pub(super) fn forget(&mut self, session: u64) {
+        self.slots.remove(&session);
+        if self.slots.is_empty() && self.slots.capacity() > 1024 {
+            self.slots.shrink_to_fit();
         }
     }
 

@@ -260,7 +260,7 @@ impl Drop for SessionStream {
     fn drop(&mut self) {
         self.shared.with(|state| {
             state.tunnel.release(self.session, now());
-            state.slots.remove(&self.session);
+            state.forget(self.session);
         });
     }
 }

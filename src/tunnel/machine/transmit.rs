@@ -7,12 +7,15 @@
 //!    so that many of them cannot starve the rest;
 //! 3. bulk: round robin, one quantum at a time and at most two frames of one session.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{CreditDue, Lane, Phase, Tunnel, operations::SPARSE_MAX};
-use crate::frame::{Frame, encode, encode_data_header};
+use crate::frame::{Frame, OpenResult, encode, encode_data_header};
 
 const BATCH_FRAMES: usize = 64;
 /// What a bulk session may send before the next one's turn.
@@ -63,10 +66,20 @@ impl Lanes {
         self.control.len()
     }
 
-    /// Drops all but the hello, which must go before anything else.
-    pub(super) fn clear(&mut self) {
+    /// Drops all but the hello, which must go before anything else, and the first `endings_max` ends of sessions that the
+    /// peer knows: a reset or a refusal that was queued says more than the loss of the tunnel.
+    pub(super) fn clear(&mut self, endings_max: usize) {
+        let queued = std::mem::take(&mut self.control);
+        let unheard: BTreeSet<u64> =
+            queued.iter().filter(|frame| matches!(frame, Frame::Open { .. })).map(Frame::session).collect();
+        let ends = |frame: &Frame| match frame {
+            Frame::Reset { session, .. } => !unheard.contains(session),
+            Frame::OpenAck { result, .. } => *result != OpenResult::Ok,
+            _ => false,
+        };
+        let control = queued.into_iter().filter(ends).take(endings_max).collect();
         let (batch, frames) = (self.batch, self.frames);
-        *self = Self { hello: self.hello.take(), batch, frames, ..Self::default() };
+        *self = Self { hello: self.hello.take(), control, batch, frames, ..Self::default() };
     }
 
     fn is_empty(&self) -> bool {

@@ -213,6 +213,57 @@ fn close_reaches_the_peer_and_ends_every_session() {
 }
 
 #[test]
+fn what_ended_before_a_close_is_told_before_it() {
+    let mut pair = Pair::new();
+    (1..=2).for_each(|id| pair.open(id));
+    let now = pair.now;
+    pair.gateway.tunnel.reset(1, ResetReason::Draining, "drained");
+    pair.gateway.tunnel.open(3, OpenRequest::resource("db"), now).unwrap();
+    pair.gateway.tunnel.reset(3, ResetReason::CallerGone, "the agent never heard of it");
+    pair.gateway.tunnel.close(CloseReason::Shutdown, "bye");
+    pair.settle();
+    assert_eq!(pair.agent.fault, None);
+    let resets: Vec<_> = pair
+        .agent
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Reset { session, reason, .. } => Some((session, reason)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(resets, [(1, ResetReason::Draining), (2, ResetReason::TunnelLost)]);
+}
+
+#[test]
+fn a_refusal_is_told_before_a_close_and_few_of_many_endings_are() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for id in 1..=3 {
+        pair.gateway.tunnel.open(id, OpenRequest::resource("db"), now).unwrap();
+    }
+    pair.settle();
+    pair.agent.tunnel.refuse(1, OpenResult::Refused, "nobody listens");
+    pair.agent.tunnel.accept(2);
+    pair.agent.tunnel.close(CloseReason::Shutdown, "bye");
+    let frames = pair.agent.batch(now);
+    let kinds: Vec<_> = frames.iter().map(|frame| (frame.name(), frame.session())).collect();
+    // An ok that the close takes back at once would keep the caller from being tried elsewhere.
+    assert_eq!(kinds, [("open_ack", 1), ("close", 0)]);
+
+    let mut pair = Pair::new();
+    (1..=1500).for_each(|id| pair.open(id));
+    for id in 1..=1500 {
+        pair.gateway.tunnel.reset(id, ResetReason::Draining, "");
+    }
+    pair.gateway.tunnel.close(CloseReason::Shutdown, "bye");
+    pair.settle();
+    assert_eq!((pair.agent.fault.is_none(), pair.agent.tunnel.is_closed()), (true, true));
+    let told = |event: &&Event| matches!(event, Event::Reset { reason: ResetReason::Draining, .. });
+    assert_eq!(pair.agent.events().iter().filter(told).count(), 1024);
+}
+
+#[test]
 fn versions_must_overlap() {
     let mut pair = Pair::strangers(Config::default(), Config::default());
     let hello = Hello { version_min: 2, version_max: 3, ..Hello::new(1, 1, 0) };
