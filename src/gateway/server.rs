@@ -31,6 +31,7 @@ use crate::{
     ingress::{Ingress, IngressError, bind},
     listener::{ALPN, Front, ListenerLimits},
     registry::Registry,
+    revoked::Leavers,
     sessions::SessionLog,
     setup::{Foundation, ServerCertificate, SetupError},
     store::StoreError,
@@ -149,6 +150,8 @@ impl Gateway {
         let ingress = parts.ingress.clone();
         let keeper = tokio::spawn(async move { ingress.run().await });
         let caretaker = tokio::spawn(upkeep::run(parts.clone()));
+        let leavers = Leavers::new(parts.registry.clone(), parts.foundation.store.clone());
+        let leaving = tokio::spawn(leavers.run());
         info!(id = %ready.id, listen = %ready.listen, url = %ready.url, "gateway serves");
         readiness.send_replace(true);
         tokio::select! {
@@ -165,6 +168,7 @@ impl Gateway {
             drop(timeout(CUT_WITHIN, task).await);
         }
         caretaker.abort();
+        leaving.abort();
         drop(timeout(CUT_WITHIN, parts.foundation.store.close()).await);
         info!(cut, "gateway stopped");
         cut
@@ -230,17 +234,18 @@ impl Parts {
         if open > 0 && !stop.is_cancelled() {
             info!(sessions = open, seconds = deadline.as_secs(), "draining");
         }
-        let told = async {
-            self.tunnels.drain(deadline).await;
-            std::future::pending::<()>().await;
+        let mut cut = 0;
+        // At the deadline the tunnels cut what they carry, and tell both ends of it why.
+        let finish = async {
+            cut = self.tunnels.drain(deadline).await;
+            self.dispatcher.finished().await;
         };
         tokio::select! {
-            () = self.dispatcher.finished() => {}
-            () = told => {}
-            () = sleep(deadline) => {}
+            () = finish => {}
+            () = sleep(deadline + CUT_WITHIN) => {}
             () = stop.cancelled() => {}
         }
-        let cut = self.sessions.open_total();
+        let cut = cut.max(self.sessions.open_total());
         if cut > 0 {
             warn!(sessions = cut, "sessions cut at the end of the drain");
         }
