@@ -45,7 +45,8 @@ pub(crate) struct Cli {
         value_enum,
         default_value_t,
         env = "WARREN_OUTPUT",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        help_heading = "Output"
     )]
     pub(crate) output: Format,
     #[command(subcommand)]

@@ -4,6 +4,7 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use warren_core::fields::ConfigError;
 use warren_gateway::setup::SetupError;
+use warren_identity::{AuthorityError, SealError};
 
 use crate::client::Refusal;
 
@@ -85,7 +86,12 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Exit> {
         });
     }
     if let Some(warren_gateway::StartError::Setup(error)) = cause.downcast_ref() {
-        let wrong_key = matches!(error, SetupError::OperatorKey(_) | SetupError::OperatorKeyMissing { .. });
+        let wrong_key = matches!(
+            error,
+            SetupError::OperatorKey(_)
+                | SetupError::OperatorKeyMissing { .. }
+                | SetupError::Authority(AuthorityError::Seal(SealError::WrongKey { .. }))
+        );
         return Some(if wrong_key { Exit::Usage } else { Exit::Failed });
     }
     let mistakes = cause.is::<ConfigError>() || cause.is::<warren_gateway::config::LoadError>();
@@ -111,6 +117,15 @@ mod tests {
         let mistakes = ConfigError { origin: "a.yaml".into(), problems: Vec::new() };
         let error = Err::<(), _>(mistakes).context("cannot start").unwrap_err();
         assert_eq!(of(&error), Exit::Usage);
+    }
+
+    #[test]
+    fn an_operator_key_of_another_store_is_wrong_configuration() {
+        let key = |text: &str| text.to_owned();
+        let wrong =
+            SealError::WrongKey { purpose: key("authority"), sealed_under: key("a"), given: key("b") };
+        let error = warren_gateway::StartError::Setup(SetupError::Authority(wrong.into()));
+        assert_eq!(of(&error.into()), Exit::Usage);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli` | what can be typed |
 //! | `commands` | the admin API's nouns and verbs, through `client`, shown as `views` by `output` |
-//! | `serve` | gateway and agent as processes: `telemetry`, `observe`, `signals`, `ready` around their crates |
+//! | `serve` | gateway and agent as processes: `telemetry`, `observe`, `signals`, `ready`, `limits` around their crates |
 //! | `demo` | everything at once on loopback |
 //! | `exit` | exit codes, and the errors that know theirs |
 //!
@@ -22,13 +22,18 @@ mod commands;
 mod context;
 mod demo;
 mod exit;
+mod limits;
 mod metrics;
 mod observe;
 mod output;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod readme;
 mod ready;
 mod serve;
+#[cfg(test)]
+mod settings;
 mod signals;
 mod telemetry;
 mod views;

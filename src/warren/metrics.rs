@@ -17,7 +17,7 @@ pub(crate) const CATALOGUE: &[Metric] = &[
     Metric { name: OPEN_FDS, kind: Kind::Gauge, labels: &[], help: "Open file descriptors." },
     Metric {
         name: CPU_SECONDS_TOTAL,
-        kind: Kind::Gauge,
+        kind: Kind::Counter,
         labels: &[],
         help: "CPU time used since the start, user and system.",
     },
@@ -58,14 +58,14 @@ pub(crate) fn describe_all() {
     }
 }
 
-/// Reads /proc anew; called for each scrape.
-pub(crate) fn record_process() {
+/// Reads /proc anew; called for each scrape. Returns what the recorder cannot say, in Prometheus' text format: its
+/// counters are whole numbers, and processor time in whole seconds makes bad rates.
+pub(crate) fn record_process() -> String {
     let usage = Usage::now();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let values = [
         (RESIDENT_BYTES, usage.resident_bytes.map(|bytes| bytes as f64)),
         (OPEN_FDS, usage.open_fds.map(|fds| fds as f64)),
-        (CPU_SECONDS_TOTAL, usage.cpu_seconds),
         (START_TIME_SECONDS, usage.started_s),
     ];
     for (name, value) in values {
@@ -73,6 +73,15 @@ pub(crate) fn record_process() {
             gauge!(name).set(value);
         }
     }
+    usage.cpu_seconds.map(cpu_lines).unwrap_or_default()
+}
+
+fn cpu_lines(seconds: f64) -> String {
+    let help =
+        CATALOGUE.iter().find(|metric| metric.name == CPU_SECONDS_TOTAL).map_or("", |metric| metric.help);
+    format!(
+        "# HELP {CPU_SECONDS_TOTAL} {help}\n# TYPE {CPU_SECONDS_TOTAL} counter\n{CPU_SECONDS_TOTAL} {seconds:.2}\n\n"
+    )
 }
 
 #[cfg(test)]

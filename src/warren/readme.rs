@@ -27,10 +27,21 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
 
 /// Puts `table` between the two comments that name it.
 fn replace(text: &str, name: &str, table: &str) -> String {
-    let (begin, end) = (format!("<!-- begin: {name} -->\n"), format!("<!-- end: {name} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("README.md has no `{begin}`"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("README.md has no `{end}`"));
-    format!("{before}{begin}{table}{end}{after}")
+    let (before, _, after) = split(text, name);
+    format!("{before}{table}{after}")
+}
+
+/// What stands between the two comments that name it.
+pub(crate) fn between(text: &str, name: &str) -> String {
+    split(text, name).1.to_owned()
+}
+
+/// The text up to and with the first comment, what it introduces, and the rest from the second comment on.
+fn split<'a>(text: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
+    let place = |comment: &str| text.find(comment).unwrap_or_else(|| panic!("the page has no `{comment}`"));
+    let begin = format!("<!-- begin: {name} -->\n");
+    let (begin, end) = (place(&begin) + begin.len(), place(&format!("<!-- end: {name} -->")));
+    (&text[..begin], &text[begin..end], &text[end..])
 }
 
 fn flags(command: &Command) -> String {

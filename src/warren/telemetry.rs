@@ -14,9 +14,10 @@ pub(crate) mod process;
 /// From a loopback round trip to the longest deadline that we have.
 const BUCKETS_SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// What talks too much at `info`; a filter that names one of them wins.
+/// What talks too much at `info`; a filter that names one of them wins. What matters of the Raft library's life the
+/// group reports in its own words; its warnings tell of what is part of every election.
 const QUIET: &str =
-    "openraft=warn,sqlx=warn,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn";
+    "openraft=off,sqlx=warn,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn";
 
 /// How log lines are written on stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -61,8 +62,8 @@ impl Telemetry {
     /// All metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
         let Some(prometheus) = &self.prometheus else { return String::new() };
-        metrics::record_process();
-        prometheus.render()
+        let cpu = metrics::record_process();
+        without_the_gone(&prometheus.render()) + &cpu
     }
 
     /// To be called every few seconds: samples are kept one by one until then.
@@ -78,6 +79,12 @@ impl Telemetry {
         let (_, filter) = reload::Layer::new(EnvFilter::new("off"));
         Self { filter, prometheus: Some(recorder().build_recorder().handle()) }
     }
+}
+
+/// Gauges cannot be taken back from the recorder. Those of things that are no more were set to no number, which would
+/// spoil every sum that they are part of.
+fn without_the_gone(rendered: &str) -> String {
+    rendered.split_inclusive('\n').filter(|line| !line.trim_end().ends_with(" NaN")).collect()
 }
 
 fn read_filter(filter: &str) -> Result<EnvFilter, Failure> {
@@ -114,6 +121,39 @@ mod tests {
         assert!(read_filter("warn,openraft=debug").is_ok());
         let told = read_filter("info,warren=loud").unwrap_err().to_string();
         assert!(told.starts_with("`info,warren=loud` is not a log filter"), "{told}");
+    }
+
+    #[test]
+    fn the_raft_library_is_silent_unless_it_is_asked_for() {
+        let library_line = |filter| {
+            let subscriber = tracing_subscriber::registry().with(read_filter(filter).unwrap());
+            tracing::subscriber::with_default(
+                subscriber,
+                || tracing::enabled!(target: "openraft::core", tracing::Level::ERROR),
+            )
+        };
+        assert!(!library_line("info"));
+        assert!(!library_line("debug"));
+        assert!(library_line("info,openraft=warn"));
+    }
+
+    #[test]
+    fn the_processor_time_is_a_counter_with_fractions() {
+        let text = Telemetry::detached().render();
+        let (_, cpu) = text.split_once("# TYPE process_cpu_seconds_total counter\n").unwrap();
+        let value = cpu.lines().next().unwrap().strip_prefix("process_cpu_seconds_total ").unwrap();
+        assert!(value.contains('.') && value.parse::<f64>().is_ok(), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_left_out() {
+        let recorder = recorder().build_recorder();
+        ::metrics::with_local_recorder(&recorder, || {
+            ::metrics::gauge!("warren_x", "group" => "gone").set(f64::NAN);
+            ::metrics::gauge!("warren_x", "group" => "here").set(1.0);
+        });
+        let text = without_the_gone(&recorder.handle().render());
+        assert!(!text.contains("gone") && text.contains(r#"warren_x{group="here"} 1"#), "{text}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod moment;
 mod people;
 mod resource;
 mod session;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub(crate) use agent::Agent;

@@ -14,7 +14,7 @@ const UNDECIDED: [&str; 2] = ["no_quorum", "no_leader"];
 
 /// What the gateway answered instead of a result.
 #[derive(Debug, Error)]
-#[error("{message}{}", parenthesis(.reason))]
+#[error("{message}{}", after(.reason))]
 pub(crate) struct Refusal {
     code: Code,
     /// Stable word such as `no_quorum`; empty when the answer came from no gateway.
@@ -78,8 +78,23 @@ fn exit_of(code: Code, reason: &str, transport: bool) -> Exit {
     }
 }
 
-fn parenthesis(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+/// The stable word, and where there is an obvious one the next step.
+fn after(reason: &str) -> String {
+    let next = match reason {
+        "" => return String::new(),
+        "unknown_customer" => ", see `warren customers list`",
+        "unknown_group" => ", see `warren groups list`",
+        "unknown_agent" | "unknown_member" => ", see `warren agents list`",
+        "unknown_resource" => ", see `warren resources list`",
+        "unknown_token" => ", see `warren tokens list`",
+        "unknown_revision" => ", see `warren config history`",
+        "unknown_session" => ", see `warren sessions list --all`",
+        "unknown_user" => ", see `warren users list`",
+        "bad_token" => ", check --token or WARREN_TOKEN",
+        "permission_denied" => ", ask with another --token",
+        _ => "",
+    };
+    format!(" ({reason}){next}")
 }
 
 #[cfg(test)]
@@ -117,6 +132,14 @@ mod tests {
             assert_eq!(refusal.exit(), Exit::Refused);
             assert_eq!(refusal.to_string(), "the group has no quorum (no_quorum)");
         }
+    }
+
+    #[test]
+    fn the_next_step_is_told_where_there_is_one() {
+        let mut status = Status::new(Code::NotFound, "there is no group `x`");
+        status.metadata_mut().insert(REASON, "unknown_group".parse().unwrap());
+        let told = Refusal::from(status).to_string();
+        assert_eq!(told, "there is no group `x` (unknown_group), see `warren groups list`");
     }
 
     #[test]

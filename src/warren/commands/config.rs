@@ -19,6 +19,9 @@ mod edit;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Print a group's config as a YAML document
+    ///
+    /// The document is what `config set -f` reads. With --output json or yaml it comes under `config`, beside its
+    /// group and revision.
     Get {
         #[command(flatten)]
         of: Of,
@@ -44,7 +47,7 @@ pub(crate) enum Verb {
     },
     /// Show what differs: between two revisions, or between the config and a file
     #[command(
-        after_help = "Examples:\n  warren config diff --group site-1 3..7\n  warren config diff --group site-1 3..     (3 and the current one)\n  warren config diff --group site-1 -f new.yaml"
+        after_help = "Examples:\n  warren config diff --group site-1 3..7\n  warren config diff --group site-1 3..     (3 and the current one)\n  warren config diff --group site-1 0..1    (what the first change brought)\n  warren config diff --group site-1 -f new.yaml"
     )]
     Diff(DiffArgs),
     /// List the revisions that are kept, newest first
@@ -52,7 +55,7 @@ pub(crate) enum Verb {
         #[command(flatten)]
         of: Of,
         /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Make an earlier revision the newest

@@ -1,5 +1,7 @@
 //! `warren context`
 
+use std::path::{self, Path};
+
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -16,12 +18,20 @@ pub(crate) enum Verb {
     /// List the named gateways
     List,
     /// Make one the current, which commands use when nothing else is said
-    Use { name: String },
+    Use {
+        /// As listed
+        name: String,
+    },
     /// Keep --api, --token and --ca (or their environment variables) under a name
+    ///
+    /// A token that is given as @FILE stays in its file. What is not given stays as it was.
     #[command(
         after_help = "Example:\n  warren context set prod --api https://gateway.example.com --token @admin.token --ca ca.pem"
     )]
-    Set { name: String },
+    Set {
+        /// What to call it
+        name: String,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -33,20 +43,20 @@ struct Named {
 }
 
 pub(crate) fn run(noun: &Noun<Verb>, format: Format) -> anyhow::Result<()> {
-    let path = context::path()?;
-    let mut contexts = Contexts::load(&path)?;
+    let file = context::path()?;
+    let mut contexts = Contexts::load(&file)?;
     match &noun.verb {
         Verb::List => format.show(&listed(&contexts)),
         Verb::Use { name } => {
             contexts.pick(Some(name))?;
             contexts.current = Some(name.clone());
-            contexts.save(&path)?;
+            contexts.save(&file)?;
             format.done(&listed(&contexts), format_args!("commands talk to {name}"))
         }
         Verb::Set { name } => {
             keep(&mut contexts, name, &noun.api)?;
-            contexts.save(&path)?;
-            format.done(&listed(&contexts), format_args!("{name} is kept in {}", path.display()))
+            contexts.save(&file)?;
+            format.done(&listed(&contexts), format_args!("{name} is kept in {}", file.display()))
         }
     }
 }
@@ -58,8 +68,14 @@ fn keep(contexts: &mut Contexts, name: &str, given: &ApiArgs) -> Result<(), Fail
     if api.is_empty() {
         return Err(Failure::usage(format!("where is {name}? give --api URL")));
     }
-    let token = given.token.clone().or(old.token);
-    let ca = given.ca.clone().or(old.ca);
+    // Commands run in other folders than this one.
+    let whole = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let token = given.token.as_ref().map(|token| match token.strip_prefix('@') {
+        Some(file) => format!("@{}", whole(Path::new(file)).display()),
+        None => token.clone(),
+    });
+    let token = token.or(old.token);
+    let ca = given.ca.as_deref().map(whole).or(old.ca);
     contexts.contexts.insert(name.to_owned(), Context { api, token, ca });
     contexts.current.get_or_insert_with(|| name.to_owned());
     Ok(())
@@ -99,5 +115,21 @@ mod tests {
         assert_eq!((kept.api.as_str(), kept.token.as_deref()), ("https://a", Some("t")));
         assert_eq!(contexts.current.as_deref(), Some("prod"));
         assert!(keep(&mut contexts, "new", &ApiArgs::default()).is_err());
+    }
+
+    #[test]
+    fn files_are_kept_so_that_they_are_found_from_every_folder() {
+        let mut contexts = Contexts::default();
+        let given = ApiArgs {
+            api: Some("https://a".into()),
+            token: Some("@admin.token".into()),
+            ca: Some("ca.pem".into()),
+            ..ApiArgs::default()
+        };
+        keep(&mut contexts, "prod", &given).unwrap();
+        let here = std::env::current_dir().unwrap();
+        let kept = &contexts.contexts["prod"];
+        assert_eq!(kept.ca.as_deref(), Some(here.join("ca.pem").as_path()));
+        assert_eq!(kept.token, Some(format!("@{}", here.join("admin.token").display())));
     }
 }

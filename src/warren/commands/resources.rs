@@ -28,6 +28,7 @@ pub(crate) enum Verb {
     },
     /// Show one resource
     Show {
+        /// As listed
         name: String,
         /// Id or name
         #[arg(long, value_name = "GROUP")]
@@ -37,6 +38,7 @@ pub(crate) enum Verb {
     Update(UpdateArgs),
     /// Delete a resource and close its port
     Delete {
+        /// As listed
         name: String,
         /// Id or name
         #[arg(long, value_name = "GROUP")]
@@ -60,10 +62,10 @@ pub(crate) struct CreateArgs {
     /// How sessions are spread: p2c, round-robin or least-sessions
     #[arg(long, default_value_t)]
     policy: Policy,
-    /// For people
-    #[arg(long, default_value = "", hide_default_value = true)]
+    /// A few words for people
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     description: String,
-    /// Where callers connect at the gateway; port 0 picks one and keeps it
+    /// Where callers connect at the gateway; port 0 picks one and keeps it [default: a port of the gateway's choice]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Refuse when the group's config has another revision
@@ -73,6 +75,7 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
+    /// As listed
     name: String,
     /// Id or name
     #[arg(long, value_name = "GROUP")]
@@ -93,8 +96,8 @@ struct What {
     /// How sessions are spread: p2c, round-robin or least-sessions
     #[arg(long)]
     policy: Option<Policy>,
-    /// For people
-    #[arg(long)]
+    /// A few words for people
+    #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 }
 

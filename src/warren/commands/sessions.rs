@@ -20,14 +20,14 @@ pub(crate) enum Verb {
         /// Only those of this resource
         #[arg(long, value_name = "NAME")]
         resource: Option<String>,
-        /// Only those on this agent, id
+        /// Only those on this agent, id or name
         #[arg(long, value_name = "AGENT")]
         member: Option<String>,
         /// Also those that have ended, as far as the gateway remembers them
         #[arg(long)]
         all: bool,
         /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 100)]
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show one session and how its member was chosen

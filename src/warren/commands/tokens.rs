@@ -11,7 +11,7 @@ use crate::{
     cli::Noun,
     client::{Api, answer},
     output::{Format, List, print, talk},
-    views::{Gone, NewToken, Token},
+    views::{NewToken, Token},
 };
 
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "GROUP")]
         group: String,
     },
-    /// End one token
+    /// End one token; agents that have enrolled with it stay
     Revoke {
         /// Such as tok-0123456789
         id: String,
@@ -60,6 +60,12 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Serialize)]
+struct Revoked<'a> {
+    id: &'a str,
+    revoked: bool,
+}
+
+#[derive(Debug, Serialize)]
 struct Rotated<'a> {
     group: &'a str,
     generation: u32,
@@ -82,7 +88,8 @@ pub(crate) async fn run(noun: Noun<Verb>, format: Format) -> anyhow::Result<()> 
         }
         Verb::Revoke { id } => {
             answer(api.tokens().revoke(v1::RevokeTokenRequest { id: id.clone() })).await?;
-            format.done(&Gone { deleted: &id }, format_args!("token {id} is revoked"))
+            let told = format_args!("token {id} is revoked; agents that enrolled with it stay");
+            format.done(&Revoked { id: &id, revoked: true }, told)
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) enum Verb {
     /// Make a user; its token is shown this once
     Create {
-        /// For people and the audit
+        /// Stands in the audit; 1 to 63 of a-z 0-9 - _ . starting with a letter or digit
         name: String,
         /// What it may do
         #[arg(long, value_enum, default_value_t = Role::Viewer)]
@@ -31,9 +31,9 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Role {
-    /// Everything
+    /// Everything: also customers, groups, tokens, users, revoking agents
     Admin,
-    /// Reads, and changes groups, agents, resources and config
+    /// Reads; changes resources and config; enables, drains, disables and weighs agents
     Operator,
     /// Reads
     Viewer,

@@ -84,9 +84,10 @@ impl Ledger {
     pub(super) fn record(&self, sessions: Vec<v1::Session>) {
         let mut books = self.books();
         for session in sessions {
-            let v1::Session { id, caller, member, opened_ms, attempts, .. } = session;
-            let tried = attempts.into_iter().next_back().map(|attempt| attempt.chosen);
-            let tried = tried.unwrap_or_else(|| member.clone());
+            let v1::Session { id, caller, member: tried, opened_ms, attempts, .. } = session;
+            // The gateway names whom it tried last; only an ok of that one means that it carried the session.
+            let carried = attempts.last().is_some_and(|attempt| attempt.result == "ok");
+            let member = if carried { tried.clone() } else { String::new() };
             books.records.insert(id, Record { caller, member, tried, opened_ms });
         }
     }
@@ -165,7 +166,19 @@ mod tests {
 
     fn session(id: u32, port: u16, member: &str, opened_ms: u64) -> v1::Session {
         let caller = format!("127.0.0.1:{port}");
-        v1::Session { id: id.to_string(), caller, member: member.into(), opened_ms, ..Default::default() }
+        let attempts = vec![attempt(member, "ok")];
+        v1::Session {
+            id: id.to_string(),
+            caller,
+            member: member.into(),
+            opened_ms,
+            attempts,
+            ..Default::default()
+        }
+    }
+
+    fn attempt(chosen: &str, result: &str) -> v1::Attempt {
+        v1::Attempt { chosen: chosen.into(), result: result.into(), ..Default::default() }
     }
 
     fn failed(port: u16) -> Failed {
@@ -197,9 +210,8 @@ mod tests {
     #[test]
     fn a_session_that_was_only_tried_on_the_killed_member_is_excused_but_not_carried() {
         let (ledger, began) = (Ledger::default(), Instant::now());
-        let attempt = |chosen: &str| v1::Attempt { chosen: chosen.into(), ..Default::default() };
-        let mut tried = session(1, 10, "", 5);
-        tried.attempts = vec![attempt("b"), attempt("a")];
+        let mut tried = session(1, 10, "a", 5);
+        tried.attempts = vec![attempt("b", "refused"), attempt("a", "tunnel_lost")];
         ledger.record(vec![tried]);
         ledger.failed(began, failed(10), false);
         let kill = Kill { member: "a".into(), gone: began };

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use warren_agent::{Agent, AgentConfig, Live, Overrides, Ready, Token};
 
 use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
-use crate::{observe::Readiness, output, ready, signals::Signals, telemetry::Telemetry};
+use crate::{limits, observe::Readiness, output, ready, signals::Signals, telemetry::Telemetry};
 
 const FILTER_DEFAULT: &str = "info";
 
@@ -33,6 +33,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let filter = config.live.log.as_deref().unwrap_or(FILTER_DEFAULT);
     let telemetry = Telemetry::start(filter, args.log.format.unwrap_or_default(), config.metrics.is_some())?;
     let signals = Signals::listen()?;
+    limits::raise_open_files();
     if args.stop_with_stdin {
         signals.stop_with_stdin();
     }

@@ -19,7 +19,7 @@ Examples:
 
 SIGTERM or SIGINT drains; a second one stops at once. WARREN_OPERATOR_KEY may hold the key that seals secrets at rest.")]
 pub(crate) struct GatewayArgs {
-    /// YAML file; see --dump-config for its keys
+    /// YAML file; its keys stand in docs/settings.md
     #[arg(long, env = "WARREN_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print the effective configuration and stop
@@ -34,10 +34,10 @@ pub(crate) struct GatewayArgs {
     /// Where agents and people reach it [default: https:// and the listening address]
     #[arg(long, env = "WARREN_PUBLIC_URL", value_name = "URL")]
     pub(super) public_url: Option<String>,
-    /// Address of /metrics, /livez and /readyz [default: none]
+    /// Address that serves /metrics, /livez and /readyz [default: none]
     #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
     pub(super) metrics: Option<String>,
-    /// sqlite:PATH [default: sqlite:DATA_DIR/gateway.db]
+    /// Where groups, identities, tokens and audit are kept, sqlite:PATH [default: sqlite:DATA_DIR/gateway.db]
     #[arg(long, env = "WARREN_STORE", value_name = "STORE", hide_env_values = true)]
     pub(super) store: Option<String>,
     /// Address on which callers connect to resources [default: 127.0.0.1]
@@ -74,7 +74,7 @@ Examples:
 
 SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads the file again.")]
 pub(crate) struct AgentArgs {
-    /// YAML file; see --dump-config for its keys
+    /// YAML file; its keys stand in docs/settings.md
     #[arg(long, env = "WARREN_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print the effective configuration and stop
@@ -98,10 +98,10 @@ pub(crate) struct AgentArgs {
     /// Where the group's other members connect [default: 0.0.0.0:7400]
     #[arg(long, env = "WARREN_PEER_LISTEN", value_name = "ADDR")]
     pub(super) peer_listen: Option<String>,
-    /// HOST:PORT that the other members are told [default: the listening address]
+    /// HOST:PORT that the other members are told [default: where it listens; if that is every address, the one towards the gateway]
     #[arg(long, env = "WARREN_PEER_ADVERTISE", value_name = "HOST:PORT")]
     pub(super) peer_advertise: Option<String>,
-    /// Address of /metrics, /livez and /readyz [default: none]
+    /// Address that serves /metrics, /livez and /readyz [default: none]
     #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
     pub(super) metrics: Option<String>,
     /// Parallel tunnels, 1 to 8 [default: 2]

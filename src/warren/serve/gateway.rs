@@ -11,6 +11,7 @@ use warren_gateway::{
 
 use super::{GatewayArgs, absolute, clear_ready, follow, not_ready_yet, observer};
 use crate::{
+    limits,
     observe::Readiness,
     output, ready,
     signals::Signals,
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
     };
     let telemetry = Telemetry::start(&config.log.filter, format, config.metrics.is_some())?;
     let signals = Signals::listen()?;
+    limits::raise_open_files();
     if args.stop_with_stdin {
         signals.stop_with_stdin();
     }

@@ -88,10 +88,12 @@ impl View for GroupStatus {
         page.field("state", format!("{}{why}", self.state));
         page.field("leader", self.leader_name());
         page.field("revision", self.revision);
-        page.field(
-            "quorum",
-            if self.quorum { "yes" } else { "no: sessions go on, config cannot be changed" },
-        );
+        let quorum = match self.quorum {
+            true => "yes",
+            false if self.members.is_empty() => "no: nothing can be configured before an agent has joined",
+            false => "no: sessions go on, config cannot be changed",
+        };
+        page.field("quorum", quorum);
         page.table(Member::COLUMNS, self.members.iter().map(Member::cells));
         if !self.resources.is_empty() {
             page.table(Resource::COLUMNS, self.resources.iter().map(Row::cells));
@@ -170,6 +172,19 @@ mod tests {
         let mut page = Page::new(false);
         status.page(&mut page);
         assert!(page.finish().contains("leader    none\n"));
+    }
+
+    #[test]
+    fn people_are_told_what_a_lost_quorum_means() {
+        let told = |status: &GroupStatus| {
+            let mut page = Page::new(false);
+            status.page(&mut page);
+            page.finish()
+        };
+        let lost = GroupStatus { quorum: false, ..status() };
+        assert!(told(&lost).contains("quorum    no: sessions go on"));
+        let empty = GroupStatus { members: Vec::new(), ..lost };
+        assert!(told(&empty).contains("before an agent has joined"));
     }
 
     #[test]

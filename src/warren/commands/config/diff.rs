@@ -45,9 +45,13 @@ pub(super) async fn run(api: &ApiArgs, args: DiffArgs, format: Format) -> anyhow
         let newer = get(&api, group, range.to).await?;
         let from = range.from.or(newer.revision.checked_sub(1));
         let from = from.ok_or_else(|| Failure::usage("revision 0 has none before it"))?;
-        let older = get(&api, group, Some(from)).await?;
+        // Before its first change a group has nothing, and no entry in its history that says so.
+        let older = match from {
+            0 => String::new(),
+            from => get(&api, group, Some(from)).await?.document,
+        };
         let config = |document: &str| document::check("the group's config", document);
-        let diff = config(&older.document)?.diff(&config(&newer.document)?);
+        let diff = config(&older)?.diff(&config(&newer.document)?);
         (from.to_string(), newer.revision.to_string(), diff)
     };
     if diff.is_empty() && format == Format::Table {

@@ -6,7 +6,6 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context;
 use serde_json::Value;
 use warren_core::{
     config::GroupConfig,
@@ -30,7 +29,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     source
         .take(BYTES_MAX + 1)
         .read_to_string(&mut text)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
+        .map_err(|error| Failure::usage(format!("cannot read {}", name_of(path))).because(error))?;
     if text.len() as u64 > BYTES_MAX {
         return Err(Failure::usage(format!("`{}` is larger than {BYTES_MAX} bytes", path.display())).into());
     }
