@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! (store) ─▶ waiting for the address to be free ─▶ listening ─▶ closed when its resource is gone for 10 s
-//! reserve ─▶ bound, nobody is accepted ─ commit ──────▲
-//!                    └─ dropped: freed
+//! reserve ─▶ bound, nobody is accepted ─▶ kept in the store ─ commit ──────▲
+//!                    └─ dropped: freed              └─ released: forgotten
 //! ```
 
 use std::{
@@ -181,6 +181,8 @@ pub struct Reservation {
     key: Key,
     address: SocketAddr,
     listener: Option<TcpListener>,
+    /// The store has it.
+    kept: bool,
 }
 
 impl Reservation {
@@ -188,18 +190,38 @@ impl Reservation {
         self.address
     }
 
-    /// Keeps the address in the store and begins to accept callers.
-    pub async fn commit(mut self) -> Result<SocketAddr, IngressError> {
+    /// Has the store keep the address: from here on the resource listens there even if we die before the commit. Should
+    /// it never come to exist, the address is given up as that of a resource that is gone.
+    pub async fn keep(&mut self) -> Result<(), IngressError> {
         let (group, resource) = self.key.clone();
         let record = ListenerRecord { group, resource, address: self.address };
-        self.shared.store.save_listener(&record).await?;
-        let stop = match self.shared.lock().get_mut(&self.key) {
-            Some(entry) => {
-                entry.reserved = false;
-                entry.stop.clone()
-            }
+        self.shared.store.save_listener(&record).await.map_err(|error| match error {
+            // Of a resource that waits for it to be free.
+            StoreError::Taken { .. } => IngressError::InUse { address: self.address },
+            error => error.into(),
+        })?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Gives the address up, in the store too.
+    pub async fn release(self) {
+        self.shared.close(&self.key).await;
+    }
+
+    /// Begins to accept callers; keeps the address in the store if that was not done.
+    pub async fn commit(mut self) -> Result<SocketAddr, IngressError> {
+        if !self.kept {
+            self.keep().await?;
+        }
+        let stop = self.shared.lock().get_mut(&self.key).map(|entry| {
+            entry.reserved = false;
+            entry.stop.clone()
+        });
+        let Some(stop) = stop else {
             // Closed meanwhile.
-            None => return Err(IngressError::Stopping),
+            self.shared.forget(&self.key).await;
+            return Err(IngressError::Stopping);
         };
         if let Some(listener) = self.listener.take() {
             self.shared.clone().accept(self.key.clone(), listener, stop);
@@ -256,7 +278,7 @@ impl Shared {
             }
         }
         drop(entries);
-        Ok(Reservation { shared: self, key, address: unspecified, listener: None })
+        Ok(Reservation { shared: self, key, address: unspecified, listener: None, kept: false })
     }
 
     fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {
@@ -296,6 +318,11 @@ impl Shared {
         entry.stop.cancel();
         let (group, resource) = key;
         info!(%group, %resource, "resource closed to callers");
+        self.forget(key).await;
+    }
+
+    async fn forget(&self, key: &Key) {
+        let (group, resource) = key;
         if let Err(error) = self.store.delete_listener(*group, resource).await {
             warn!(%group, %resource, error = &error as &dyn Error, "listener not forgotten by the store");
         }

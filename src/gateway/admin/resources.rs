@@ -16,6 +16,8 @@ use super::{Api, auth::Actor, error::Problem, status::Gathered};
 use crate::store::GroupRecord;
 
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
+/// Reasons of failures after which nobody knows what became of a change.
+const MAY_STILL_BE_MADE: [&str; 2] = ["timeout", "unreachable"];
 /// Tries of an update whose base changed under it.
 const UPDATES_MAX: u32 = 5;
 const UPDATE_PAUSE: Duration = Duration::from_millis(100);
@@ -86,8 +88,8 @@ impl Resources for Api {
 }
 
 impl Api {
-    /// The port is bound before the group is asked, so that a resource which exists can be reached; and kept only when
-    /// the group has said yes.
+    /// The port is bound and kept before the group is asked, so that a resource which exists can be reached there, even if
+    /// this process dies in between; and given up when the group has said no.
     async fn create_resource(
         &self,
         actor: &Actor,
@@ -113,9 +115,21 @@ impl Api {
             ));
         }
         let listen = Some(asked.listen.as_str()).filter(|listen| !listen.is_empty());
-        let reservation = self.context.ingress.reserve(group.id, &name, listen)?;
+        let mut reservation = self.context.ingress.reserve(group.id, &name, listen)?;
+        reservation.keep().await?;
         let change = Change::Create(resource);
-        let revision = self.change_config(&group, actor, asked.expected_revision, change).await?;
+        let revision = match self.change_config(&group, actor, asked.expected_revision, change).await {
+            Ok(revision) => revision,
+            Err(problem) => {
+                if MAY_STILL_BE_MADE.contains(&&*problem.reason) {
+                    // If it is not, the port is given up as that of a resource that is gone.
+                    reservation.commit().await?;
+                } else {
+                    reservation.release().await;
+                }
+                return Err(problem);
+            }
+        };
         let address = reservation.commit().await?;
         let resource = SnapshotResource { resource: settings, revision };
         let gathered = self.gather(group).await?;

@@ -64,6 +64,25 @@ async fn a_restart_keeps_every_address() {
 }
 
 #[tokio::test]
+async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, None).await;
+    let mut died = bench.ingress.reserve(group(), &name("db"), None).unwrap();
+    let mut refused = bench.ingress.reserve(group(), &name("other"), None).unwrap();
+    died.keep().await.unwrap();
+    refused.keep().await.unwrap();
+    let address = died.address();
+    refused.release().await;
+    assert_eq!(bench.ingress.address(group(), &name("other")), None);
+    drop(died);
+    bench.end().await;
+    let bench = Bench::on(&folder, None).await;
+    bench.ingress.restore().await.unwrap();
+    assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
+    assert_eq!(bench.store.listeners().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::on(&folder, None).await;
