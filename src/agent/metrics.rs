@@ -8,7 +8,7 @@ pub const SESSIONS_TOTAL: &str = "warren_agent_sessions_total";
 pub const DIAL_SECONDS: &str = "warren_agent_dial_seconds";
 pub const PROBE_UP: &str = "warren_agent_probe_up";
 pub const RECONNECTS_TOTAL: &str = "warren_agent_reconnects_total";
-pub const CERTIFICATE_EXPIRY_SECONDS: &str = "warren_agent_certificate_expiry_seconds";
+pub const CERTIFICATE_EXPIRY: &str = "warren_agent_certificate_expiry_timestamp_seconds";
 pub const DENIED_TOTAL: &str = "warren_agent_denied_total";
 pub const PEERS_REFUSED_TOTAL: &str = "warren_agent_peers_refused_total";
 
@@ -46,7 +46,7 @@ pub const CATALOGUE: &[Metric] = &[
         help: "Tunnels that ended or did not come up, by reason.",
     },
     Metric {
-        name: CERTIFICATE_EXPIRY_SECONDS,
+        name: CERTIFICATE_EXPIRY,
         kind: Kind::Gauge,
         labels: &[],
         help: "End of the agent's certificate, seconds since the Unix epoch.",

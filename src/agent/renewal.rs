@@ -58,7 +58,7 @@ impl Renewal {
         match self.identity.validity() {
             Ok(validity) => {
                 let expires = validity.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
-                ::metrics::gauge!(metrics::CERTIFICATE_EXPIRY_SECONDS).set(expires.as_secs_f64());
+                ::metrics::gauge!(metrics::CERTIFICATE_EXPIRY).set(expires.as_secs_f64());
                 Some(Plan::new(validity, rand::random()))
             }
             Err(error) => {

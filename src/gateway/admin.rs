@@ -6,6 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use warren_identity::{Authority, IdentityError, PeerIdentity, TokenKey};
 use warren_wire::v1;
@@ -21,10 +22,11 @@ mod auth;
 mod clock;
 mod config;
 mod customers;
+mod door;
 pub(crate) mod error;
 mod find;
 mod groups;
-mod propose;
+pub(crate) mod propose;
 mod resources;
 mod sessions;
 mod status;
@@ -32,6 +34,7 @@ mod tokens;
 mod users;
 
 pub(crate) use clock::{now_ms, now_s};
+use door::Door;
 
 /// The largest request of the admin API, in bytes: a whole config of a thousand resources fits.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -52,9 +55,26 @@ pub struct Context {
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub address: SocketAddr,
+    pub standing: Standing,
     /// The agent whose certificate the connection showed, or why there is none. It may have expired or been revoked
     /// since.
     pub identity: Result<PeerIdentity, IdentityError>,
+}
+
+/// Whether a connection's caller is known. It is a stranger's until one of its calls brought a token that holds.
+#[derive(Debug, Clone, Default)]
+pub struct Standing(CancellationToken);
+
+impl Standing {
+    /// Waits until the caller is known.
+    pub(crate) async fn known(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// From here on it is.
+    pub(crate) fn prove(&self) {
+        self.0.cancel();
+    }
 }
 
 /// What the listener mounts: enrolment and the admin API. Requests must carry a [`Caller`].
@@ -80,7 +100,7 @@ pub fn routes(context: Context) -> Routes {
         users_server::UsersServer,
         audit_server::AuditServer,
     );
-    let guard = axum::middleware::from_fn_with_state(context, auth::guard);
+    let guard = axum::middleware::from_fn_with_state(Door::new(context), auth::guard);
     Routes::from(routes.into_axum_router().layer(guard))
 }
 

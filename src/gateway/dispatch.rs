@@ -205,6 +205,7 @@ impl Shared {
             };
             let Chosen { plan, lease, name, revision } = chosen;
             let member = lease.tunnel.agent;
+            entry.tries(member, name);
             let request = OpenRequest {
                 deadline: self.limits.open_within,
                 min_revision: revision,
@@ -231,7 +232,7 @@ impl Shared {
                     for other in target_failed {
                         self.registry.opened(wanted.group, other, Opened::Failed, now);
                     }
-                    entry.carried(member, &name, session.meter());
+                    entry.carried(session.meter());
                     return Ok(Carried { session, lease });
                 }
                 Err(failed) => failed,

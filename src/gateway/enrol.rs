@@ -1,12 +1,12 @@
 //! Enrolment: how a stranger with a token becomes an agent, renews its certificate and meets its group.
 //!
-//! This is the one surface that anybody on the network can reach, so each call is bounded in size, rate and time
-//! before anything is spent on it. Every refusal has a word in `warren-reason`.
+//! This is the one surface that anybody on the network can reach, so each call is bounded in rate and time before it
+//! gets here, and in size before anything is spent on it. Every refusal has a word in `warren-reason`.
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rand::Rng;
@@ -29,12 +29,9 @@ use crate::{
         error::{Problem, causes},
         now_s,
     },
+    metrics::refused_call,
     store::{AgentRecord, EnrolRefusal, NewAgent, Store},
 };
-
-mod limit;
-
-use limit::RateLimit;
 
 /// The largest enrolment request, in bytes: a token and a certificate request with room to spare.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024;
@@ -50,7 +47,6 @@ pub struct EnrolmentService {
     authority: Arc<Authority>,
     tokens: Arc<TokenKey>,
     certificate_lifetime: Duration,
-    limit: Mutex<RateLimit>,
 }
 
 impl EnrolmentService {
@@ -60,7 +56,6 @@ impl EnrolmentService {
             authority: context.authority.clone(),
             tokens: context.tokens.clone(),
             certificate_lifetime: context.config.certificate_lifetime,
-            limit: Mutex::new(RateLimit::new(context.config.limits.enrolments)),
         }
     }
 
@@ -170,34 +165,24 @@ impl EnrolmentService {
         // Revoked in between: the certificate never leaves.
         if recorded { Ok(issued) } else { Err(revoked(agent)) }
     }
-
-    /// Counts a call against its caller's address.
-    fn admit<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = request.extensions().get::<Caller>().cloned().ok_or_else(|| {
-            Status::from(Problem::new(
-                Code::Internal,
-                "no_caller",
-                "request came without its caller's address",
-            ))
-        })?;
-        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
-        if limit.admit(caller.address.ip(), Instant::now()) {
-            return Ok(caller);
-        }
-        let message = "too many enrolment calls from this address, ask again in a few seconds";
-        Err(Problem::new(Code::ResourceExhausted, "rate_limited", message).into())
-    }
 }
 
 #[tonic::async_trait]
 impl Enrolment for EnrolmentService {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
-        let caller = self.admit(&request)?;
-        Ok(Response::new(Self::enrol(self, request.into_inner(), caller.address).await?))
+        let from = caller(&request)?.address;
+        match Self::enrol(self, request.into_inner(), from).await {
+            Ok(enrolled) => Ok(Response::new(enrolled)),
+            Err(problem) => {
+                refused_call(&problem.reason);
+                debug!(%from, reason = &*problem.reason, message = problem.message, "enrolment refused");
+                Err(problem.into())
+            }
+        }
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
-        let identity = identified(self.admit(&request)?)?;
+        let identity = identified(caller(&request)?)?;
         Ok(Response::new(Self::renew(self, request.into_inner(), &identity).await?))
     }
 
@@ -205,9 +190,14 @@ impl Enrolment for EnrolmentService {
         &self,
         request: Request<IntroduceRequest>,
     ) -> Result<Response<IntroduceResponse>, Status> {
-        let identity = identified(self.admit(&request)?)?;
+        let identity = identified(caller(&request)?)?;
         Ok(Response::new(Self::introduce(self, request.into_inner(), &identity).await?))
     }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Caller, Problem> {
+    let missing = || Problem::new(Code::Internal, "no_caller", "request came without its caller's address");
+    request.extensions().get().cloned().ok_or_else(missing)
 }
 
 fn identified(caller: Caller) -> Result<PeerIdentity, Problem> {

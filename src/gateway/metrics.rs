@@ -1,6 +1,9 @@
 //! What the gateway counts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use metrics::{counter, gauge, histogram};
 use warren_core::{
@@ -25,12 +28,12 @@ pub const OPEN_SECONDS: &str = "warren_gateway_open_seconds";
 pub const SESSION_BYTES_TOTAL: &str = "warren_gateway_session_bytes_total";
 /// Opens tried again on another member.
 pub const RETRIES_TOTAL: &str = "warren_gateway_retries_total";
-/// Connections and tunnels that were turned away.
+/// Connections, tunnels and calls that were turned away.
 pub const REJECTED_TOTAL: &str = "warren_gateway_rejected_total";
 /// Config revision.
 pub const CONFIG_REVISION: &str = "warren_gateway_config_revision";
 /// End of certificates.
-pub const CERTIFICATE_EXPIRY_SECONDS: &str = "warren_gateway_certificate_expiry_seconds";
+pub const CERTIFICATE_EXPIRY: &str = "warren_gateway_certificate_expiry_timestamp_seconds";
 
 /// All metrics of this crate.
 pub const CATALOGUE: &[Metric] = &[
@@ -65,7 +68,7 @@ pub const CATALOGUE: &[Metric] = &[
         REJECTED_TOTAL,
         Kind::Counter,
         &["reason"],
-        "Connections and tunnels that were turned away, by reason.",
+        "Connections, tunnels and calls of strangers that were turned away, by reason.",
     ),
     metric(
         CONFIG_REVISION,
@@ -74,10 +77,10 @@ pub const CATALOGUE: &[Metric] = &[
         "Config revision of the group, by its best-informed member.",
     ),
     metric(
-        CERTIFICATE_EXPIRY_SECONDS,
+        CERTIFICATE_EXPIRY,
         Kind::Gauge,
         &["certificate"],
-        "Seconds until the authority's root and the gateway's own certificate end.",
+        "End of the authority's root and of the gateway's own certificate, seconds since the Unix epoch.",
     ),
 ];
 
@@ -90,6 +93,8 @@ pub(crate) enum Rejected {
     HandshakeFailed(&'static str),
     /// Nothing was asked within the deadline.
     Silent,
+    /// Nobody made itself known within the time that strangers have, or newer ones pushed it out.
+    Stranger,
     ConnectionsFull,
     Identity(&'static str),
     Revoked,
@@ -109,6 +114,7 @@ impl Rejected {
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HandshakeFailed(reason) | Self::Identity(reason) => reason,
             Self::Silent => "silent",
+            Self::Stranger => "stranger",
             Self::ConnectionsFull => "connections_full",
             Self::Revoked => "revoked",
             Self::UnknownAgent => "unknown_agent",
@@ -124,6 +130,11 @@ impl Rejected {
 
 pub(crate) fn rejected(reason: Rejected) {
     counter!(REJECTED_TOTAL, "reason" => reason.as_str()).increment(1);
+}
+
+/// A call was turned away at the door, or an enrolment refused.
+pub(crate) fn refused_call(reason: &str) {
+    counter!(REJECTED_TOTAL, "reason" => reason.to_owned()).increment(1);
 }
 
 pub(crate) fn retried(reason: &'static str) {
@@ -147,8 +158,9 @@ pub(crate) fn carried(group: &str, up: u64, down: u64) {
     }
 }
 
-pub(crate) fn certificate(name: &'static str, remaining: Duration) {
-    gauge!(CERTIFICATE_EXPIRY_SECONDS, "certificate" => name).set(remaining.as_secs_f64());
+pub(crate) fn certificate(name: &'static str, not_after: SystemTime) {
+    let expires = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    gauge!(CERTIFICATE_EXPIRY, "certificate" => name).set(expires.as_secs_f64());
 }
 
 /// Shows one group as it is now.
@@ -170,12 +182,13 @@ pub(crate) fn show_group(observed: &GroupObserved, sessions: usize) {
     }
 }
 
-/// A group that is no more has nothing.
+/// A group that is no more is shown no more: a gauge cannot be taken back, and one that is no number is left out.
 pub(crate) fn clear_group(label: &str) {
-    gauge!(TUNNELS, "group" => label.to_owned()).set(0.0);
-    gauge!(SESSIONS, "group" => label.to_owned()).set(0.0);
+    for name in [TUNNELS, SESSIONS, CONFIG_REVISION] {
+        gauge!(name, "group" => label.to_owned()).set(f64::NAN);
+    }
     for status in MemberStatus::ALL {
-        gauge!(MEMBERS, "group" => label.to_owned(), "status" => status.label()).set(0.0);
+        gauge!(MEMBERS, "group" => label.to_owned(), "status" => status.label()).set(f64::NAN);
     }
 }
 

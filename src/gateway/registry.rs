@@ -81,6 +81,12 @@ impl Registry {
         ids.into_iter().filter_map(|id| self.group(id)).collect()
     }
 
+    /// Every group that exists, also one whose agents have not come since the gateway started.
+    pub(crate) fn named_groups(&self) -> Vec<GroupObserved> {
+        let groups: Vec<_> = read(&self.shared.groups).values().cloned().collect();
+        groups.iter().filter(|group| group.is_named()).map(|group| group.observe_all()).collect()
+    }
+
     /// Closes the agent's tunnels, which resets its sessions; returns how many there were. When the reason is
     /// [`CloseReason::Revoked`], the agent is refused from then on.
     pub fn cut_agent(&self, agent: AgentId, reason: CloseReason) -> usize {

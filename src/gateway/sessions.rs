@@ -28,7 +28,7 @@ pub struct SessionRecord {
     pub group: GroupId,
     pub resource: Name,
     pub caller: SocketAddr,
-    /// Who carries it; `None` when nobody took it, or not yet.
+    /// Who carries it, or was tried last; `None` when nobody was there to try.
     pub member: Option<AgentId>,
     /// Its name in the group.
     pub member_name: String,
@@ -247,17 +247,23 @@ impl Entry {
         self.trace
     }
 
+    /// The session is tried on `member`, called `name` in its group.
+    pub(crate) fn tries(&self, member: AgentId, name: String) {
+        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+            live.record.member = Some(member);
+            live.record.member_name = name;
+        }
+    }
+
     pub(crate) fn attempted(&self, attempt: Attempt) {
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
             live.record.attempts.push(attempt);
         }
     }
 
-    /// The session is open on `member`; `meter` counts its bytes from here on.
-    pub(crate) fn carried(&self, member: AgentId, name: &str, meter: Arc<Meter>) {
+    /// The session is open on the member that was tried last; `meter` counts its bytes from here on.
+    pub(crate) fn carried(&self, meter: Arc<Meter>) {
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
-            live.record.member = Some(member);
-            live.record.member_name = name.to_owned();
             live.meter = Some(meter);
         }
     }
@@ -326,7 +332,8 @@ mod tests {
     fn a_session_is_seen_while_open_and_after() {
         let log = SessionLog::default();
         let entry = begin(&log);
-        entry.carried(AgentId::from_random(2), "a", Arc::default());
+        entry.tries(AgentId::from_random(2), "a".into());
+        entry.carried(Arc::default());
         let filter = SessionFilter { limit: 10, ..Default::default() };
         let (open, total) = log.list(&filter);
         assert_eq!((open[0].member_name.as_str(), open[0].outcome, total), ("a", Outcome::Open, 1));

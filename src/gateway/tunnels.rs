@@ -267,7 +267,8 @@ impl Shared {
                     if misses >= ECHO_MISSES_MAX {
                         tunnel.handle.close(CloseReason::NotAlive, "does not carry data");
                     } else if let Some(why) = self.expired(identity).await {
-                        tunnel.handle.close(CloseReason::Revoked, &why);
+                        // Nobody revoked it: when it dials again it is told in full.
+                        tunnel.handle.close(CloseReason::Shutdown, &why);
                     }
                 }
             }

@@ -8,24 +8,22 @@ use super::{
     Api,
     auth::Actor,
     clock::now_ms,
-    error::{Problem, causes},
+    error::{Problem, causes, cut_short},
 };
 use crate::store::{AuditRecord, Store};
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 10_000;
+/// What is longer is cut: subjects and outcomes hold what callers typed, and the book holds many.
+const FIELD_BYTES_MAX: usize = 1_024;
 
 /// Adds an entry. A book that cannot be written is told on the log; what it was to tell has happened all the same.
 pub(crate) async fn write(store: &dyn Store, who: &str, action: &str, subject: &str, outcome: &str) {
-    let entry = AuditRecord {
-        at_ms: now_ms(),
-        who: who.to_owned(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        outcome: outcome.to_owned(),
-    };
+    let [who, action, subject, outcome] =
+        [who, action, subject, outcome].map(|text| cut_short(text, FIELD_BYTES_MAX).into_owned());
+    let entry = AuditRecord { at_ms: now_ms(), who, action, subject, outcome };
     if let Err(error) = store.add_audit(&entry).await {
-        error!(error = causes(&error), who, action, subject, outcome, "cannot write audit");
+        error!(error = causes(&error), ?entry, "cannot write audit");
     }
 }
 

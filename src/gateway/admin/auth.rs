@@ -1,6 +1,6 @@
 //! Who calls, and whether they may: checked before a request's body is read.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -13,8 +13,11 @@ use tonic::{Code, Status, body::Body};
 use tracing::debug;
 use warren_identity::secret;
 
-use super::{Context, audit, error::Problem};
-use crate::store::{UserRecord, UserRole};
+use super::{Caller, Door, audit, error::Problem};
+use crate::{
+    metrics::refused_call,
+    store::{UserRecord, UserRole},
+};
 
 /// A call is given up after this, its body included. Longer than any change of a group may take.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -29,15 +32,28 @@ const PACKAGE: &str = "/warren.v1.";
 pub(super) struct Actor(pub(super) UserRecord);
 
 /// Lets a request through to the services, or answers it.
-pub(super) async fn guard(State(context): State<Context>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let method = request.uri().path().strip_prefix(PACKAGE).unwrap_or_default().to_owned();
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return refuse(Problem::new(
+            Code::Internal,
+            "no_caller",
+            "request came without its caller's address",
+        ));
+    };
+    let from = caller.address.ip();
     if method.starts_with("Enrolment/") {
-        return within(STRANGER_MAX, next.run(request)).await;
+        // Before anything of the request's body is read.
+        return match door.enrols(from) {
+            Ok(()) => within(STRANGER_MAX, next.run(request)).await,
+            Err(problem) => refuse(problem),
+        };
     }
     let bearer = bearer(&request).map(str::to_owned);
-    let admitted = within_problem(STRANGER_MAX, admit(&context, &method, bearer.as_deref())).await;
+    let admitted = within_problem(STRANGER_MAX, admit(&door, from, &method, bearer.as_deref())).await;
     match admitted {
         Ok(user) => {
+            caller.standing.prove();
             request.extensions_mut().insert(Actor(user));
             within(CALL_MAX, next.run(request)).await
         }
@@ -45,7 +61,7 @@ pub(super) async fn guard(State(context): State<Context>, mut request: Request, 
     }
 }
 
-async fn admit(context: &Context, method: &str, bearer: Option<&str>) -> Result<UserRecord, Problem> {
+async fn admit(door: &Door, from: IpAddr, method: &str, bearer: Option<&str>) -> Result<UserRecord, Problem> {
     let Some(bearer) = bearer else {
         let message = "this call needs `authorization: Bearer TOKEN`";
         return Err(Problem::new(Code::Unauthenticated, "no_token", message));
@@ -54,16 +70,26 @@ async fn admit(context: &Context, method: &str, bearer: Option<&str>) -> Result<
     if bearer.len() > BEARER_BYTES_MAX || !bearer.starts_with(secret::PREFIX) {
         return Err(unknown());
     }
-    let user = context.store.user_by_token(&secret::hash_secret(bearer)).await?;
+    let hash = secret::hash_secret(bearer);
+    door.hears(from, &hash)?;
+    let store = &*door.context.store;
+    let user = store.user_by_token(&hash).await?;
     // The index was searched by hash, which tells a guesser nothing of the token; the last word is constant in time.
-    let user = user.filter(|user| secret::matches(bearer, &user.token_hash)).ok_or_else(unknown)?;
+    let Some(user) = user.filter(|user| secret::matches(bearer, &user.token_hash)) else {
+        door.failed(from);
+        return Err(unknown());
+    };
+    door.knows(hash);
     let needed = role_for(method);
     if user.role >= needed {
         return Ok(user);
     }
     let message = format!("{method} needs the role {needed}, `{}` is {}", user.name, user.role);
     debug!(user = %user.name, method, "permission denied");
-    audit::write(&*context.store, user.name.as_str(), method, "", "permission denied").await;
+    // Whoever asks again and again would push all else out of the book.
+    if door.failed(from) {
+        audit::write(store, user.name.as_str(), method, "", "permission denied").await;
+    }
     Err(Problem::new(Code::PermissionDenied, "permission_denied", message))
 }
 
@@ -103,6 +129,7 @@ fn too_slow() -> Problem {
 }
 
 fn refuse(problem: Problem) -> Response {
+    refused_call(&problem.reason);
     Status::from(problem).into_http::<Body>().map(axum::body::Body::new)
 }
 

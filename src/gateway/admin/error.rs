@@ -16,6 +16,9 @@ use crate::{
 /// Metadata key of the word that programs go by.
 pub(crate) const REASON: &str = "warren-reason";
 
+/// It travels as a header, where a letter may take three bytes and clients take 16 KiB in all.
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
@@ -71,7 +74,7 @@ impl Problem {
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
-        let mut status = Self::new(problem.code, problem.message);
+        let mut status = Self::new(problem.code, cut_short(&problem.message, MESSAGE_BYTES_MAX));
         // A reason that came from elsewhere may be no word at all; the sentence still tells.
         if let Ok(reason) = MetadataValue::try_from(problem.reason.as_ref()) {
             status.metadata_mut().insert(REASON, reason);
@@ -134,6 +137,16 @@ macro_rules! invalid {
 
 invalid!(NameError, PolicyError, DestinationError, ConvertError, UserRoleError);
 
+/// The beginning of a text that is longer than `bytes_max`, with a mark that it goes on.
+pub(crate) fn cut_short(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    const MARK: &str = " …";
+    let head = text.floor_char_boundary(bytes_max - MARK.len());
+    Cow::Owned(format!("{}{MARK}", &text[..head]))
+}
+
 /// An error with its causes, for the log.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -156,6 +169,14 @@ mod tests {
         assert_eq!(status.code(), Code::Aborted);
         assert_eq!(status.metadata().get(REASON).unwrap(), "stale");
         assert_eq!(status.message(), "revision is 2, not 1");
+    }
+
+    #[test]
+    fn a_long_message_fits_a_header() {
+        let status = Status::from(Problem::invalid("é".repeat(9_000)));
+        assert!(status.message().len() <= MESSAGE_BYTES_MAX && status.message().ends_with("é …"));
+        assert_eq!(cut_short("short", 5), "short");
+        assert_eq!(cut_short("shorter", 6), "sh …");
     }
 
     #[test]

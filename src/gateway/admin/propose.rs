@@ -15,12 +15,37 @@ use warren_wire::{
 };
 
 use super::{Api, auth::Actor, error::Problem};
-use crate::{registry::ProposeError, store::GroupRecord};
+use crate::{
+    registry::{ProposeError, Registry},
+    store::GroupRecord,
+};
 
 /// A group elects a new leader well within this time.
 const PROPOSE_MAX: Duration = Duration::from_secs(8);
 /// Members tell of a change within a fraction of this.
 const SEEN_MAX: Duration = Duration::from_secs(1);
+
+/// Asks a group for a change in the name of `author`; returns the config's revision after it.
+pub(crate) async fn propose(
+    registry: &Registry,
+    group: GroupId,
+    author: &str,
+    command: Command,
+) -> Result<u64, Problem> {
+    let request = ProposeRequest {
+        request_id: RequestId(rand::rng().random()).to_string(),
+        author: author.to_owned(),
+        timeout_ms: 0,
+        command: Some(command),
+    };
+    let response = registry.propose(group, request, PROPOSE_MAX).await?;
+    match response.outcome {
+        Some(Outcome::Revision(revision)) => Ok(revision),
+        Some(Outcome::Refused(refused)) => Err(Problem::refused(refused)),
+        Some(Outcome::Failed(failed)) => Err(Problem::failed(failed)),
+        None => Err(Problem::new(Code::Internal, "no_outcome", "member's answer says nothing")),
+    }
+}
 
 impl Api {
     /// Returns the config's revision after it.
@@ -30,19 +55,7 @@ impl Api {
         actor: &Actor,
         command: Command,
     ) -> Result<u64, Problem> {
-        let request = ProposeRequest {
-            request_id: RequestId(rand::rng().random()).to_string(),
-            author: actor.0.name.to_string(),
-            timeout_ms: 0,
-            command: Some(command),
-        };
-        let response = self.context.registry.propose(group.id, request, PROPOSE_MAX).await?;
-        match response.outcome {
-            Some(Outcome::Revision(revision)) => Ok(revision),
-            Some(Outcome::Refused(refused)) => Err(Problem::refused(refused)),
-            Some(Outcome::Failed(failed)) => Err(Problem::failed(failed)),
-            None => Err(Problem::new(Code::Internal, "no_outcome", "member's answer says nothing")),
-        }
+        propose(&self.context.registry, group.id, actor.0.name.as_str(), command).await
     }
 
     /// Changes the config, and returns when the next session of this gateway goes by the change.

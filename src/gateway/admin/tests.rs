@@ -8,6 +8,7 @@ use warren_wire::v1::{
 };
 
 use super::error::REASON;
+use crate::{revoked::Leavers, testing::until};
 use world::{Client, World};
 
 pub(crate) mod site;
@@ -56,6 +57,46 @@ async fn nobody_gets_in_without_a_token_and_a_role() {
     let last = admin.users().delete(DeleteUserRequest { user: "admin".into() }).await.unwrap_err();
     assert_eq!(reason(&last), (Code::FailedPrecondition, "last_admin"));
     assert_eq!(admin.users().list(ListUsersRequest {}).await.unwrap().into_inner().users.len(), 1);
+}
+
+#[tokio::test]
+async fn failures_are_limited_and_lock_nobody_out_who_is_known() {
+    let world = World::new().await;
+    let asked = ListGroupsRequest::default;
+    let admin = world.admin();
+    admin.groups().list(asked()).await.unwrap();
+    let made = |name: &str| CreateUserRequest { name: name.into(), role: "viewer".into() };
+    let viewer = admin.users().create(made("vera")).await.unwrap().into_inner().token;
+    let newcomer = admin.users().create(made("nora")).await.unwrap().into_inner().token;
+    let viewer = world.client(&viewer);
+    for _ in 0..40 {
+        let denied = viewer.groups().create(CreateGroupRequest::default()).await.unwrap_err();
+        assert_eq!(reason(&denied).1, "permission_denied");
+    }
+    let audit = admin.audit().list(ListAuditRequest { limit: 100 }).await.unwrap().into_inner().entries;
+    let denied = audit.iter().filter(|entry| entry.outcome == "permission denied").count();
+    assert!((10..20).contains(&denied), "{denied} entries");
+    // The same address: its guesses are not looked up any more, nor is a token that nobody has seen.
+    for token in ["wrn_guess", &newcomer] {
+        let held = world.client(token).groups().list(asked()).await.unwrap_err();
+        assert_eq!(reason(&held), (Code::ResourceExhausted, "rate_limited"));
+    }
+    for known in [&admin, &viewer] {
+        known.groups().list(asked()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_typed_at_length_is_neither_kept_nor_sent_back_whole() {
+    let world = World::new().await;
+    let admin = world.admin();
+    let long = "x".repeat(1 << 20);
+    let refused = admin.groups().create(CreateGroupRequest { name: long, ..Default::default() }).await;
+    assert!(refused.unwrap_err().message().len() <= 4_096);
+    let entry =
+        admin.audit().list(ListAuditRequest { limit: 1 }).await.unwrap().into_inner().entries.remove(0);
+    assert!(entry.subject.len() <= 1_024 && entry.subject.ends_with("x …"), "{}", entry.subject.len());
+    assert!(entry.outcome.len() <= 1_024);
 }
 
 #[tokio::test]
@@ -282,6 +323,36 @@ async fn a_revoked_agent_is_cut_at_once_and_stays_out() {
     assert_eq!((code, why.as_str()), (Code::PermissionDenied, "revoked"));
     let agents = admin.agents().list(ListAgentsRequest::default()).await.unwrap().into_inner().agents;
     assert_eq!(agents[0].status, "Revoked");
+}
+
+#[tokio::test]
+async fn a_revoked_member_leaves_its_group_once_that_can_decide() {
+    let world = World::new().await;
+    let admin = world.admin();
+    let site = world.site("site").await;
+    let second = world.enrol("site", "second").await;
+    site.join(second);
+    let registry = world.context.registry.clone();
+    let view = || registry.group(site.group).unwrap().view.clone().unwrap();
+    until("the gateway sees it", || view().members.contains_key(&second)).await;
+    site.lose_quorum();
+    until("the gateway sees the loss", || !view().quorum).await;
+    let revoke = RevokeAgentRequest { agent: second.to_string() };
+    assert_ne!(admin.agents().revoke(revoke).await.unwrap().into_inner().membership_pending, "");
+    let mut leavers = Leavers::new(registry.clone(), world.context.store.clone());
+    let now = std::time::Instant::now();
+    leavers.look(now).await;
+    assert!(view().members.contains_key(&second), "nobody is asked who cannot decide");
+    site.regain_quorum();
+    until("the gateway sees the quorum", || view().quorum).await;
+    leavers.look(now).await;
+    until("it is gone", || !view().members.contains_key(&second)).await;
+    assert_eq!(site.authors(), ["gateway"]);
+    let entry =
+        admin.audit().list(ListAuditRequest { limit: 1 }).await.unwrap().into_inner().entries.remove(0);
+    assert_eq!((entry.who.as_str(), entry.action.as_str()), ("gateway", "agents.remove"));
+    leavers.look(now).await;
+    assert_eq!(site.authors().len(), 1);
 }
 
 #[tokio::test]

@@ -139,7 +139,9 @@ async fn a_tunnel_lost_with_bytes_on_their_way_is_no_reason_to_say_them_again() 
     members[0].far.close(CloseReason::Shutdown, "killed");
     let error = say(caller, "").await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(results(&bench.record().await), ["tunnel_lost"]);
+    let record = bench.record().await;
+    assert_eq!(results(&record), ["tunnel_lost"]);
+    assert_eq!((record.member, record.member_name.as_str()), (Some(agent(1)), "a1"));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Instant,
@@ -24,7 +24,8 @@ use super::{GroupObserved, MemberObserved, NotAdmitted, Tunnel, read, tunnel::SL
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(super) id: GroupId,
-    label: std::sync::RwLock<Arc<str>>,
+    /// What people call it, once that is known.
+    label: RwLock<Option<Arc<str>>>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     /// Whether the store knows that the group's log exists.
@@ -63,7 +64,7 @@ impl Group {
         };
         Self {
             id,
-            label: std::sync::RwLock::new(id.to_string().into()),
+            label: RwLock::default(),
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
             founded: AtomicBool::new(false),
@@ -71,11 +72,15 @@ impl Group {
     }
 
     pub(super) fn name(&self, label: &str) {
-        *write(&self.label) = label.into();
+        *write(&self.label) = Some(label.into());
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        read(&self.label).is_some()
     }
 
     pub(super) fn label(&self) -> Arc<str> {
-        read(&self.label).clone()
+        read(&self.label).clone().unwrap_or_else(|| self.id.to_string().into())
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {

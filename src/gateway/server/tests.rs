@@ -219,6 +219,23 @@ async fn clients_that_say_nothing_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn strangers_who_ask_and_stay_keep_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Running::start(&folder, "limits:\n  connections: 40\n").await;
+    let enrolled = gateway.enrol("site").await;
+    let mut strangers = Vec::new();
+    for _ in 0..60 {
+        let channel = gateway.channel().await;
+        let mut groups = v1::groups_client::GroupsClient::new(channel);
+        let refused = groups.list(v1::ListGroupsRequest::default()).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+        strangers.push(groups);
+    }
+    gateway.dial(enrolled.tls.clone()).await.unwrap();
+    gateway.connected(enrolled.group).await;
+}
+
+#[tokio::test]
 async fn a_stop_lets_sessions_end_and_cuts_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Running::start(&folder, "").await;

@@ -80,7 +80,7 @@ async fn refuse_revoked(parts: &Parts, store: &dyn Store, seen: &AtomicU64) -> R
 fn show(parts: &Parts, labels: &mut BTreeMap<GroupId, Arc<str>>) {
     let mut open = parts.sessions.count();
     let mut shown = BTreeMap::new();
-    for group in parts.registry.groups() {
+    for group in parts.registry.named_groups() {
         metrics::show_group(&group, open.remove(&group.group).unwrap_or(0));
         shown.insert(group.group, group.label.clone());
     }
@@ -88,9 +88,8 @@ fn show(parts: &Parts, labels: &mut BTreeMap<GroupId, Arc<str>>) {
         metrics::clear_group(label);
     }
     *labels = shown;
-    let now = SystemTime::now();
-    metrics::certificate("authority", parts.foundation.authority.validity().remaining(now));
+    metrics::certificate("authority", parts.foundation.authority.validity().not_after);
     if let Ok(validity) = parts.certificate.key.validity() {
-        metrics::certificate("gateway", validity.remaining(now));
+        metrics::certificate("gateway", validity.not_after);
     }
 }

@@ -91,6 +91,21 @@ impl Site {
         self.member.view.send_modify(|view| view.quorum = false);
     }
 
+    pub(crate) fn regain_quorum(&self) {
+        self.member.view.send_modify(|view| view.quorum = true);
+    }
+
+    /// Takes another agent in.
+    pub(crate) fn join(&self, member: AgentId) {
+        let peer_address = "10.0.0.2:7400".into();
+        let command = Command::Join { member, name: "second".into(), peer_address, version: "1.0".into() };
+        let proposal = Proposal { request: RequestId(1), author: "agent".into(), at_ms: 1, command };
+        self.member.view.send_modify(|view| {
+            Arc::make_mut(&mut view.state).apply(&proposal).unwrap();
+            view.applied += 1;
+        });
+    }
+
     /// Who asked for the changes that were applied, in order.
     pub(crate) fn authors(&self) -> Vec<String> {
         self.member.authors.lock().unwrap().clone()

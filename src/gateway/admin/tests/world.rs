@@ -85,7 +85,11 @@ impl World {
 
     fn caller(&self, token: &str, identity: Option<PeerIdentity>) -> Client {
         let identity = identity.ok_or(IdentityError::NoCertificate);
-        let caller = Caller { address: SocketAddr::from(([192, 0, 2, 1], 4711)), identity };
+        let caller = Caller {
+            address: SocketAddr::from(([192, 0, 2, 1], 4711)),
+            identity,
+            standing: Default::default(),
+        };
         let badge = Badge { token: token.to_owned(), caller };
         Client { calls: InterceptedService::new(self.routes.clone(), badge) }
     }

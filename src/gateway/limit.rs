@@ -13,7 +13,7 @@ const BURST: Duration = Duration::from_secs(2);
 
 /// A token bucket for each address; an IPv6 network of 64 bits counts as one, since one host has all of it.
 #[derive(Debug)]
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     per_second: f64,
     buckets: BTreeMap<IpAddr, Bucket>,
 }
@@ -25,12 +25,18 @@ struct Bucket {
 }
 
 impl RateLimit {
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self { per_second: per_second.into(), buckets: BTreeMap::new() }
     }
 
+    /// Whether a call from `address` would be admitted; counts nothing.
+    pub(crate) fn has_room(&self, address: IpAddr, now: Instant) -> bool {
+        let bucket = self.buckets.get(&network(address));
+        bucket.is_none_or(|bucket| bucket.filled(self.per_second, now) >= 1.0)
+    }
+
     /// Whether a call from `address` may go on; counts it if so.
-    pub(super) fn admit(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, address: IpAddr, now: Instant) -> bool {
         let address = network(address);
         let (rate, full) = (self.per_second, self.per_second * BURST.as_secs_f64());
         if self.buckets.len() >= ADDRESSES_MAX && !self.buckets.contains_key(&address) {
@@ -79,6 +85,16 @@ mod tests {
         assert!(limit.admit(address("192.0.2.2"), start), "others are not touched");
         let later = start + Duration::from_secs(1);
         assert_eq!((0..20).filter(|_| limit.admit(address("192.0.2.1"), later)).count(), 5);
+    }
+
+    #[test]
+    fn looking_costs_nothing() {
+        let (mut limit, now) = (RateLimit::new(1), Instant::now());
+        assert!((0..9).all(|_| limit.has_room(address("192.0.2.1"), now)));
+        assert!(limit.admit(address("192.0.2.1"), now) && limit.admit(address("192.0.2.1"), now));
+        assert!(!limit.has_room(address("192.0.2.1"), now));
+        assert!(limit.has_room(address("192.0.2.2"), now));
+        assert!(limit.has_room(address("192.0.2.1"), now + Duration::from_secs(1)));
     }
 
     #[test]
