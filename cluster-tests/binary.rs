@@ -5,10 +5,25 @@ use std::{
     sync::OnceLock,
 };
 
+/// What the program reads from its environment besides `WARREN_*`.
+const PLAIN_NAMES: [&str; 4] = ["REGISTRATION_JWT", "NAME", "APP_HOST", "APP_PORT"];
+
 /// The binary under test: `WARREN_BIN` if set, otherwise built from this workspace with the profile of the tests.
 pub fn warren_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| env::var_os("WARREN_BIN").map_or_else(build, PathBuf::from))
+}
+
+/// The binary, about to run. The environment of whoever runs the tests does not leak into it.
+pub fn warren() -> Command {
+    let mut command = Command::new(warren_binary());
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("WARREN_") || PLAIN_NAMES.contains(&&*name) {
+            command.env_remove(&*name);
+        }
+    }
+    command
 }
 
 /// `cargo test` builds a package's binary for that package's tests only, so this package asks for it.

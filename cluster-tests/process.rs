@@ -1,14 +1,15 @@
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{eventually, warren_binary};
+use crate::{eventually, warren};
 
 /// Debug binaries on a busy machine start slowly; a healthy one is ready in well under a second.
 const READY_MAX: Duration = Duration::from_secs(40);
@@ -30,9 +31,8 @@ impl Process {
         let _ = fs::remove_file(&ready_file);
         let log = dir.join("log");
         let output = File::options().create(true).append(true).open(&log).expect("a log can be written");
-        let mut command = Command::new(warren_binary());
-        command.args(args).arg("--ready-file").arg(&ready_file);
-        clean_env(&mut command).envs(env.iter().cloned());
+        let mut command = warren();
+        command.args(args).arg("--ready-file").arg(&ready_file).envs(env.iter().cloned());
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file handle")).stderr(output);
         let child = command.spawn().expect("the binary starts");
         Self { name: name.to_owned(), child, log, ready_file }
@@ -48,6 +48,13 @@ impl Process {
             Some(serde_json::from_str(&text).expect("a ready file is written whole"))
         });
         ready
+    }
+
+    /// An address that it told when it was ready, such as `metrics`.
+    pub fn address(&mut self, name: &str) -> SocketAddr {
+        let ready = self.ready();
+        let address = ready[name].as_str().and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| panic!("no address `{name}` in {ready}"))
     }
 
     pub fn is_ready(&self) -> bool {
@@ -113,22 +120,4 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// The environment of whoever runs the tests must not leak into what they start.
-pub(crate) fn clean_env(command: &mut Command) -> &mut Command {
-    for name in [
-        "WARREN_API",
-        "WARREN_TOKEN",
-        "WARREN_CA",
-        "WARREN_URL",
-        "WARREN_LOG",
-        "REGISTRATION_JWT",
-        "NAME",
-        "APP_HOST",
-        "APP_PORT",
-    ] {
-        command.env_remove(name);
-    }
-    command
 }

@@ -1,7 +1,8 @@
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     thread,
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, eventually, process::clean_env, warren_binary};
+use crate::{Process, eventually, warren};
 
 /// The group that every site has.
 pub const GROUP: &str = "site";
@@ -33,6 +34,7 @@ pub struct AgentProcess {
     pub process: Process,
     dir: PathBuf,
     args: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 /// What the CLI did.
@@ -110,13 +112,25 @@ impl Site {
         args.extend(["--data-dir".into(), text(&dir.join("data")), "--token".into(), token.to_owned()]);
         args.extend(["--gateway".into(), self.url(), "--ca".into(), self.ca()]);
         args.extend(more.iter().map(ToString::to_string));
-        let process = Process::start(name, &dir, &args, &[]);
-        AgentProcess { name: name.to_owned(), id: String::new(), process, dir, args }
+        self.launch_agent(name, args, &[])
     }
 
-    /// A registration token of the group.
+    /// Starts an agent with just these arguments and variables, and a ready file.
+    pub fn launch_agent(&self, name: &str, args: Vec<String>, env: &[(&str, String)]) -> AgentProcess {
+        let dir = self.path(name);
+        let env: Vec<_> = env.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let process = Process::start(name, &dir, &args, &env);
+        AgentProcess { name: name.to_owned(), id: String::new(), process, dir, args, env }
+    }
+
+    /// A registration token of the site's group.
     pub fn token(&self, more: &[&str]) -> String {
-        let mut args = vec!["tokens", "create", "--group", GROUP, "--org-only"];
+        self.token_of(GROUP, more)
+    }
+
+    /// A registration token of any group.
+    pub fn token_of(&self, group: &str, more: &[&str]) -> String {
+        let mut args = vec!["tokens", "create", "--group", group, "--org-only"];
         args.extend(more);
         field(&self.json(&args), "token")
     }
@@ -141,6 +155,32 @@ impl Site {
     /// `groups status` of the site's group.
     pub fn status(&self) -> Value {
         self.json(&["groups", "status", GROUP])
+    }
+
+    /// How the group shows the member now; empty when it does not show it.
+    pub fn member_status(&self, id: &str) -> String {
+        let status = self.status();
+        let member = status["members"].as_array().and_then(|all| all.iter().find(|one| one["id"] == id));
+        member.map(|member| field(member, "status")).unwrap_or_default()
+    }
+
+    /// The gateway's records of a resource's sessions, open and ended, newest first.
+    pub fn sessions(&self, resource: &str) -> Vec<Value> {
+        let list =
+            ["sessions", "list", "--group", GROUP, "--resource", resource, "--all", "--limit", "10000"];
+        let listed = self.json(&list);
+        listed.as_array().unwrap_or_else(|| panic!("no list: {listed}")).clone()
+    }
+
+    /// How many of them each member, by its id, carries or has carried.
+    pub fn spread(&self, resource: &str) -> BTreeMap<String, usize> {
+        let mut spread = BTreeMap::new();
+        for session in self.sessions(resource) {
+            if let Some(member) = session["member"].as_str() {
+                *spread.entry(member.to_owned()).or_default() += 1;
+            }
+        }
+        spread
     }
 
     /// Waits until the group shows `count` active members that are all voters and know the same revision.
@@ -182,8 +222,8 @@ impl Site {
 
     /// Runs the CLI with other environment variables on top of an admin's.
     pub fn run_as(&self, args: &[&str], env: &[(&str, &str)]) -> Answer {
-        let mut command = Command::new(warren_binary());
-        clean_env(&mut command)
+        let mut command = warren();
+        command
             .env("WARREN_API", self.url())
             .env("WARREN_CA", self.ca())
             .env("WARREN_TOKEN", format!("@{}", field(&self.gateway_ready, "token")))
@@ -223,7 +263,12 @@ impl AgentProcess {
     /// Starts it again with the same identity, and does not wait.
     pub fn restart(&mut self) {
         self.process.kill();
-        self.process = Process::start(&self.name, &self.dir, &self.args, &[]);
+        self.process = Process::start(&self.name, &self.dir, &self.args, &self.env);
+    }
+
+    /// Where its key, certificate and log are kept, unless it was launched with another folder.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 }
 

@@ -4,12 +4,20 @@
 
 mod scenarios {
     mod bad_input;
+    mod certificates;
     mod cli;
     mod demo;
+    mod drain;
     mod enrolment;
+    mod frames;
+    mod frozen;
     mod gateway_restart;
     mod growth;
     mod intents;
     mod main_job;
+    mod other_group;
+    mod probes;
+    mod quick_start;
+    mod strangers;
     mod targets;
 }

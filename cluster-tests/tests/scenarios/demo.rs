@@ -1,13 +1,11 @@
 //! The first thing a newcomer runs.
 
-use std::process::Command;
-
 use serde_json::Value;
-use warren_cluster_tests::warren_binary;
+use warren_cluster_tests::warren;
 
 #[test]
 fn the_demo_reports_a_failover_without_a_failed_open() {
-    let output = Command::new(warren_binary()).args(["demo", "--once", "--json"]).output().unwrap();
+    let output = warren().args(["demo", "--once", "--json"]).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();

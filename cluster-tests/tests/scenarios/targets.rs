@@ -1,16 +1,14 @@
 //! What a caller and the operator see when a target cannot be reached.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use warren_cluster_tests::{GROUP, Site, caller, eventually, target};
-
-use std::time::Duration;
 
 /// The newest session of `resource`.
 fn last_session(site: &Site, resource: &str) -> Value {
     let (session, _) = eventually("the session is in the records", Duration::from_secs(15), || {
-        let sessions = site.json(&["sessions", "list", "--group", GROUP, "--resource", resource, "--all"]);
-        let sessions = sessions.as_array().or_else(|| sessions["sessions"].as_array()).cloned()?;
-        sessions.into_iter().find(|session| session["outcome"] != "open")
+        site.sessions(resource).into_iter().find(|session| session["outcome"] != "open")
     });
     session
 }
