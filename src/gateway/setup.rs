@@ -15,18 +15,22 @@ use std::{
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tracing::{info, warn};
-use warren_core::id::{GatewayId, Name, UserId};
+use tracing::warn;
+use warren_core::id::GatewayId;
 use warren_identity::{
     Authority, AuthorityError, OperatorKey, SealError, SealedAuthority, SwappableKey, TlsError, TokenError,
-    TokenKey, Trust, authority, keyfile, secret,
+    TokenKey, Trust, authority, keyfile,
 };
 
 use crate::{
-    admin::now_s,
     config::{GatewayConfig, OperatorKeySource, PublicUrl, StoreLocation},
-    store::{SqliteStore, Store, StoreError, UserRecord, UserRole},
+    store::{SqliteStore, Store, StoreError},
 };
+
+mod admins;
+
+pub use admins::new_admin_token;
+use admins::{TOKEN_FILE, first_admin};
 
 const GATEWAY_ID: &str = "gateway_id";
 const AUTHORITY: &str = "authority";
@@ -47,7 +51,9 @@ pub enum SetupError {
     TokenKey(#[from] TokenError),
     #[error("store holds a setting that cannot be read: {key}")]
     Setting { key: &'static str },
-    #[error("cannot write the first admin's token")]
+    #[error("there is no gateway in `{}` yet, its first start makes an admin and a token", path.display())]
+    NoGateway { path: PathBuf },
+    #[error("cannot write the admin's token")]
     AdminToken(#[source] keyfile::KeyFileError),
     #[error("gateway's own certificate cannot be used")]
     Tls(#[from] TlsError),
@@ -82,7 +88,7 @@ impl Foundation {
         let fresh = GatewayId::from_random(rand::rng().random());
         let gateway = store.settle(GATEWAY_ID, &fresh.to_string()).await?;
         let gateway = gateway.parse().map_err(|_| SetupError::Setting { key: GATEWAY_ID })?;
-        let (ca_path, token_path) = (config.data_dir.join("ca.pem"), config.data_dir.join("admin.token"));
+        let (ca_path, token_path) = (config.data_dir.join("ca.pem"), config.data_dir.join(TOKEN_FILE));
         write_public(&ca_path, &authority.bundle_pem())?;
         first_admin(&*store, &token_path).await?;
         Ok(Self {
@@ -181,37 +187,6 @@ fn operator_key(source: &OperatorKeySource, needed: bool) -> Result<OperatorKey,
         OperatorKeySource::File(path) => OperatorKey::load_or_create(path),
     }
     .map_err(SetupError::OperatorKey)
-}
-
-/// Makes the first admin when there is no user yet.
-async fn first_admin(store: &dyn Store, token_path: &Path) -> Result<(), SetupError> {
-    if !store.users().await?.is_empty() {
-        return Ok(());
-    }
-    let token = secret::new_secret();
-    // The file first: a crash in between leaves no user whose token nobody knows.
-    keyfile::write_private(token_path, format!("{token}\n").as_bytes()).map_err(SetupError::AdminToken)?;
-    let name: Name = "admin".parse().expect("a constant that is a name");
-    let user = UserRecord {
-        id: UserId::from_random(rand::rng().random()),
-        name,
-        role: UserRole::Admin,
-        created_s: now_s(),
-        token_hash: secret::hash_secret(&token),
-    };
-    match store.create_user(&user).await {
-        Ok(()) => info!(path = %token_path.display(), "first admin made, its token is in the file"),
-        // Another gateway on the same store was faster; what we wrote opens nothing.
-        Err(StoreError::Taken { .. }) => {
-            fs::remove_file(token_path).map_err(|source| SetupError::Folder {
-                act: "remove",
-                path: token_path.to_owned(),
-                source,
-            })?;
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), SetupError> {

@@ -139,6 +139,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     // ---- users
 
     async fn create_user(&self, user: &UserRecord) -> Result<()>;
+    /// Creates the user, or gives the one of that name this role and token; it keeps its id.
+    async fn replace_user(&self, user: &UserRecord) -> Result<()>;
     /// By name.
     async fn users(&self) -> Result<Vec<UserRecord>>;
     /// Whose bearer token has this hash.

@@ -1,7 +1,12 @@
 use std::error::Error;
 
+use warren_identity::secret;
+
 use super::*;
-use crate::config::Overrides;
+use crate::{
+    config::Overrides,
+    store::{UserRecord, UserRole},
+};
 
 fn config(folder: &Path) -> GatewayConfig {
     let overrides = Overrides { data_dir: Some(folder.to_owned()), ..Overrides::default() };
@@ -37,6 +42,34 @@ async fn a_second_start_finds_what_the_first_made() {
     {
         assert_eq!(mode(&config.data_dir.join(name)), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_lost_admin_token_is_replaced_beside_a_gateway_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder.path().join("data"));
+    let none = new_admin_token(&config).await.unwrap_err();
+    assert!(matches!(none, SetupError::NoGateway { .. }));
+    assert!(!config.data_dir.exists(), "nothing is made in a folder that was mistyped");
+    let running = Foundation::open(&config, SystemTime::now()).await.unwrap();
+    let read = || fs::read_to_string(&running.token_path).unwrap().trim().to_owned();
+    let who = async |token: &str| running.store.user_by_token(&secret::hash_secret(token)).await.unwrap();
+    let (lost, was) = (read(), running.store.users().await.unwrap());
+    fs::remove_file(&running.token_path).unwrap();
+    assert_eq!(new_admin_token(&config).await.unwrap(), running.token_path);
+    assert_eq!(mode(&running.token_path), 0o600);
+    assert!(who(&lost).await.is_none());
+    let user = who(&read()).await.unwrap();
+    assert_eq!(UserRecord { token_hash: was[0].token_hash, ..user }, was[0]);
+    let entry = running.store.audit(1).await.unwrap().remove(0);
+    assert_eq!((entry.action.as_str(), entry.subject.as_str()), ("users.new-token", "admin"));
+    // Also when it was deleted, or somebody else has its name.
+    let other = UserRecord { name: "ann".parse().unwrap(), ..was[0].clone() };
+    let other = UserRecord { id: warren_core::id::UserId::from_random(9), token_hash: [9; 32], ..other };
+    running.store.create_user(&other).await.unwrap();
+    running.store.delete_user(was[0].id).await.unwrap();
+    new_admin_token(&config).await.unwrap();
+    assert_eq!(who(&read()).await.unwrap().role, UserRole::Admin);
 }
 
 #[tokio::test]

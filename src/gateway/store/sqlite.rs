@@ -190,6 +190,10 @@ impl Store for SqliteStore {
         users::create(&self.pool, user).await
     }
 
+    async fn replace_user(&self, user: &UserRecord) -> Result<()> {
+        users::replace(&self.pool, user).await
+    }
+
     async fn users(&self) -> Result<Vec<UserRecord>> {
         users::list(&self.pool).await
     }

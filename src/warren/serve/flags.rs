@@ -25,6 +25,9 @@ pub(crate) struct GatewayArgs {
     /// Print the effective configuration and stop
     #[arg(long)]
     pub(super) dump_config: bool,
+    /// Give the user admin a new token, in DATA_DIR/admin.token, and stop; also beside a gateway that runs
+    #[arg(long)]
+    pub(super) new_admin_token: bool,
     /// Where keys and the store are kept [default: /var/lib/warren/gateway]
     #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,

@@ -35,6 +35,10 @@ pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
     if args.dump_config {
         return output::print(&config.dump());
     }
+    if args.new_admin_token {
+        let path = warren_gateway::setup::new_admin_token(&config).await?;
+        return output::print(&format!("{}\n", absolute(path).display()));
+    }
     let format = match config.log.format {
         FileLogFormat::Text => LogFormat::Text,
         FileLogFormat::Json => LogFormat::Json,

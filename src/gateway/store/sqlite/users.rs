@@ -17,6 +17,22 @@ pub(super) async fn create(pool: &SqlitePool, user: &UserRecord) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn replace(pool: &SqlitePool, user: &UserRecord) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO users (id, name, role, token_hash, created_s) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (name) DO UPDATE SET role = excluded.role, token_hash = excluded.token_hash",
+    )
+    .bind(user.id.to_string())
+    .bind(user.name.as_str())
+    .bind(user.role.as_str())
+    .bind(user.token_hash.as_slice())
+    .bind(int(user.created_s))
+    .execute(pool)
+    .await
+    .map_err(failed("replace a user"))?;
+    Ok(())
+}
+
 pub(super) async fn list(pool: &SqlitePool) -> Result<Vec<UserRecord>> {
     let rows = sqlx::query("SELECT * FROM users ORDER BY name")
         .fetch_all(pool)
