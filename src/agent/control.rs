@@ -128,7 +128,7 @@ impl Control for Service {
         let group = &self.desk.group;
         let answer = match asked.command {
             Asked::Command(command) => group.propose(asked.id, author, command, timeout).await,
-            Asked::RemoveMember(member) => group.remove_member(member, timeout).await,
+            Asked::RemoveMember(member) => group.remove_member(asked.id, author, member, timeout).await,
         };
         tracing::info!(request = %asked.id, author, outcome = told(&answer), "proposal from a gateway");
         Ok(Response::new(response(answer)))

@@ -3,7 +3,10 @@
 //! [`GroupState::apply`] is a pure function of the state and the proposal: every member that applies the same log has
 //! the same state, to the byte. Nothing here reads a clock; the proposal carries the leader's time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,8 @@ pub type Revision = u64;
 pub const HISTORY_MAX: usize = 100;
 /// How many answers are kept so that a repeated request is applied once.
 pub const REQUESTS_MAX: usize = 1_024;
+/// How many members that left are remembered. Those forgotten by then have had no valid certificate for long.
+pub const DEPARTED_MAX: usize = 4_096;
 /// Weight of a member that nobody has given another.
 pub const WEIGHT_DEFAULT: u16 = 100;
 /// The heaviest weight.
@@ -39,14 +44,15 @@ pub struct GroupState {
     /// The revision at which each resource last changed; a member serves a resource once it has applied that.
     pub resource_revisions: BTreeMap<Name, Revision>,
     pub members: BTreeMap<AgentId, Member>,
-    /// Members that left for good. Their ids are never taken again, so a revoked agent cannot come back through a
-    /// member that has not heard of the revocation. Grows only by people's decisions.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub departed: BTreeSet<AgentId>,
+    /// Agents that people took out for good, members or not, oldest first, at most [`DEPARTED_MAX`]. Their ids are never
+    /// taken again, so a revoked agent cannot come (back) through a member that has not heard of the revocation.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub departed: VecDeque<AgentId>,
     /// What each member says of each resource; absent means Up so far.
     pub resource_verdicts: BTreeMap<AgentId, BTreeMap<Name, Judged>>,
-    /// Oldest first, the current revision last, at most [`HISTORY_MAX`].
-    pub history: VecDeque<HistoryEntry>,
+    /// Oldest first, the current revision last, at most [`HISTORY_MAX`]. Shared, because readers hold on to a state while
+    /// its successor is made, and this is most of it.
+    pub history: VecDeque<Arc<HistoryEntry>>,
     /// Answers to the latest requests, oldest first, at most [`REQUESTS_MAX`].
     requests: VecDeque<(RequestId, Answer)>,
 }

@@ -1,7 +1,9 @@
 //! Changes of the membership, made by the leader: a member comes, moves, is promoted, leaves.
 //!
-//! Raft's membership (who counts) comes first, the replicated record (how people see it) second, both under one lock;
-//! should the leader die in between, the next one's duties bring the two together.
+//! Two things belong together: Raft's membership (who counts) and the replicated record (how people see it). Who comes
+//! is seated first and recorded second; who leaves is struck from the records (and barred) first and unseated second.
+//! Both happen under one lock; should the leader die in between, the next one's duties go on from there. So every record
+//! has a seat, and nobody is barred but by the one command that a person gave.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -12,13 +14,13 @@ use tokio::{
 };
 use warren_core::{
     id::AgentId,
-    state::{Accepted, Answer, Command, Refusal},
+    state::{Accepted, Answer, Command, Proposal, Refusal, RequestId},
 };
 
 use crate::{
     error::ProposeError,
     member::Member,
-    propose::{Denied, denied, while_leading, write_own},
+    propose::{Denied, denied, while_leading, write, write_own},
     raft::{Roster, Seat},
 };
 
@@ -33,14 +35,18 @@ pub(crate) struct Newcomer {
     pub(crate) version: String,
 }
 
-/// Makes an agent a member, or writes down what has changed about one. Does nothing when nothing has.
+/// Makes an agent a member, or writes down what has changed about one. Does nothing when nothing has. Refused to one
+/// that left for good.
 pub(crate) async fn admit(
     member: &Arc<Member>,
     newcomer: &Newcomer,
     deadline: Instant,
-) -> Result<Roster, Denied> {
+) -> Result<Result<Roster, Refusal>, Denied> {
     let _changing = lock(member, deadline).await?;
     let Newcomer { agent, seat, version } = newcomer;
+    if member.state().departed.contains(agent) {
+        return Ok(Err(Refusal::Departed(*agent)));
+    }
     let seats = [(agent.number(), seat.clone())].into();
     match member.roster().seats.get(agent) {
         Some(known) if known == seat => {}
@@ -57,10 +63,11 @@ pub(crate) async fn admit(
     let recorded = state.members.get(agent).is_some_and(|record| {
         record.name == seat.name && record.peer_address == seat.address && record.version == *version
     });
-    if !recorded {
-        record(member, newcomer, deadline).await?;
+    if !recorded && let Err(refusal) = record(member, newcomer, deadline).await? {
+        // A new leader may not have applied all that it leads by: its duties take the seat away again.
+        return Ok(Err(refusal));
     }
-    Ok(member.roster())
+    Ok(Ok(member.roster()))
 }
 
 /// Writes the record of a member.
@@ -68,30 +75,35 @@ pub(crate) async fn record(
     member: &Arc<Member>,
     newcomer: &Newcomer,
     deadline: Instant,
-) -> Result<(), Denied> {
+) -> Result<Answer, Denied> {
     let Newcomer { agent, seat, version } = newcomer.clone();
     let command = Command::Join { member: agent, name: seat.name, peer_address: seat.address, version };
-    // Refused only to one that has just left for good: the duties take its seat away again.
-    write_own(member, command, deadline).await.map(drop)
+    write_own(member, command, deadline).await
 }
 
-/// Takes a member out for good.
+/// Takes an agent out for good, also one that has not come yet. `author` is who wants it.
 pub(crate) async fn remove(
     member: &Arc<Member>,
+    request: RequestId,
+    author: &str,
     leaver: AgentId,
     deadline: Instant,
 ) -> Result<Answer, Denied> {
     let _changing = lock(member, deadline).await?;
     let roster = member.roster();
-    if !roster.seats.contains_key(&leaver) && !member.state().members.contains_key(&leaver) {
-        return Ok(Err(Refusal::UnknownMember(leaver)));
+    may_go(member, &roster, leaver)?;
+    let state = member.state();
+    let answer = if state.departed.contains(&leaver) {
+        Ok(Accepted { revision: state.revision })
+    } else {
+        let (author, command) = (author.to_owned(), Command::Leave { member: leaver });
+        write(member, Proposal { request, author, at_ms: 0, command }, deadline).await?
+    };
+    if answer.is_ok() {
+        tracing::info!(agent = %leaver, author, "agent is out for good");
+        unseat(member, &roster, leaver, deadline).await?;
     }
-    unseat(member, &roster, leaver, deadline).await?;
-    if leaver == member.me() {
-        // It leads no longer and cannot write its own leaving down: the next leader does.
-        return Ok(Ok(Accepted { revision: member.state().revision }));
-    }
-    write_own(member, Command::Leave { member: leaver }, deadline).await
+    Ok(answer)
 }
 
 /// Takes away an agent's part in the log, if it has one. The caller holds the lock.
@@ -101,9 +113,8 @@ pub(crate) async fn unseat(
     leaver: AgentId,
     deadline: Instant,
 ) -> Result<(), Denied> {
+    may_go(member, roster, leaver)?;
     if roster.voters.contains(&leaver) {
-        let rest = rest_keeps_quorum(roster, leaver, |rest| member.watched.in_touch(rest, member.me()));
-        rest.map_err(Denied::Final)?;
         tracing::info!(agent = %leaver, "voter leaves");
         let change = ChangeMembers::RemoveVoters([leaver.number()].into());
         if leaver == member.me() {
@@ -149,6 +160,14 @@ async fn commit(member: &Member, change: ChangeMembers<u64, Seat>, deadline: Ins
 async fn resign(member: &Member, change: ChangeMembers<u64, Seat>) -> Result<(), Denied> {
     let changed = timeout(CHANGE_DEADLINE, member.raft.change_membership(change, false)).await;
     changed.map_err(|_| Denied::Final(ProposeError::Timeout))?.map(drop).map_err(denied)
+}
+
+fn may_go(member: &Member, roster: &Roster, leaver: AgentId) -> Result<(), Denied> {
+    if !roster.voters.contains(&leaver) {
+        return Ok(());
+    }
+    let rest = rest_keeps_quorum(roster, leaver, |rest| member.watched.in_touch(rest, member.me()));
+    rest.map_err(Denied::Final)
 }
 
 /// After a voter has left, a majority of the others must be in touch.

@@ -36,11 +36,9 @@ enum Duty {
     EndJoint,
     /// It counts, but people do not see it.
     Record(AgentId),
-    /// People see it, but it does not count.
-    Forget(AgentId),
-    /// It left for good, but came in again while it was leaving.
-    Unseat(AgentId),
     Promote(AgentId),
+    /// It left for good, and counts still: its leader died on the way.
+    Unseat(AgentId),
 }
 
 /// The first thing that is due. `steady` are the learners that have kept up for long enough.
@@ -48,20 +46,19 @@ fn due(roster: &Roster, state: &GroupState, steady: &[AgentId]) -> Option<Duty> 
     if roster.joint {
         return Some(Duty::EndJoint);
     }
-    let unseen = roster.seats.keys().find(|agent| !state.members.contains_key(agent));
-    let gone = state.members.keys().find(|agent| !roster.seats.contains_key(agent));
+    let left = |agent: &AgentId| state.departed.contains(agent);
+    let unseen = roster.seats.keys().find(|agent| !state.members.contains_key(agent) && !left(agent));
     let next = || {
-        let learner = |agent: &&AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
-        steady.iter().find(learner).filter(|_| roster.voters.len() < VOTERS_MAX)
+        let learner = |agent: &AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
+        let next = steady.iter().find(|agent| learner(agent) && !left(agent));
+        next.filter(|_| roster.voters.len() < VOTERS_MAX)
     };
-    let record = |agent: &AgentId| match state.departed.contains(agent) {
-        true => Duty::Unseat(*agent),
-        false => Duty::Record(*agent),
-    };
+    // Last, because it may have to wait for another voter.
+    let leaver = || roster.seats.keys().find(|agent| left(agent));
     unseen
-        .map(record)
-        .or_else(|| gone.map(|agent| Duty::Forget(*agent)))
+        .map(|agent| Duty::Record(*agent))
         .or_else(|| next().map(|agent| Duty::Promote(*agent)))
+        .or_else(|| leaver().map(|agent| Duty::Unseat(*agent)))
 }
 
 /// Since when each learner has kept up without a break.
@@ -162,9 +159,8 @@ async fn act(member: &Arc<Member>, steady: &[AgentId]) -> Result<(), Denied> {
             let seat = roster.seats.get(&agent).cloned().unwrap_or_default();
             // Its version is not known here; it says so itself when it announces itself next.
             let version = if agent == member.me() { member.options.version.clone() } else { String::new() };
-            change::record(member, &Newcomer { agent, seat, version }, deadline).await
+            change::record(member, &Newcomer { agent, seat, version }, deadline).await.map(drop)
         }
-        Duty::Forget(agent) => write_own(member, Command::Leave { member: agent }, deadline).await.map(drop),
         Duty::Unseat(agent) => change::unseat(member, &roster, agent, deadline).await,
         Duty::Promote(agent) => change::promote(member, agent, deadline).await,
     }
@@ -217,7 +213,7 @@ mod tests {
         let joint = Roster { joint: true, ..roster(&[1, 2], &[1]) };
         assert_eq!(due(&joint, &state(&[1]), &[id(2)]), Some(Duty::EndJoint));
         assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)]), Some(Duty::Record(id(2))));
-        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[]), Some(Duty::Forget(id(2))));
+        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[]), None, "nobody is barred unasked");
         assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)]), Some(Duty::Promote(id(2))));
         assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[]), None);
         assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[]), None);
@@ -230,6 +226,15 @@ mod tests {
         let proposal = Proposal { request: RequestId(9), author: "t".into(), at_ms: 2, command: leave };
         state.apply(&proposal).unwrap();
         assert_eq!(due(&roster(&[1, 2], &[1]), &state, &[id(2)]), Some(Duty::Unseat(id(2))));
+        // One that cannot be unseated now does not keep others from their votes.
+        let three = roster(&[1, 2, 3], &[1, 2]);
+        assert_eq!(due(&three, &state, &[]), Some(Duty::Record(id(3))));
+        let request = RequestId(10);
+        let (name, peer_address) = ("a3".to_owned(), "h:1".to_owned());
+        let join = Command::Join { member: id(3), name, peer_address, version: String::new() };
+        state.apply(&Proposal { request, author: "t".into(), at_ms: 3, command: join }).unwrap();
+        assert_eq!(due(&three, &state, &[id(3)]), Some(Duty::Promote(id(3))));
+        assert_eq!(due(&three, &state, &[]), Some(Duty::Unseat(id(2))));
     }
 
     #[test]

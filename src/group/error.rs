@@ -33,8 +33,7 @@ pub enum ProposeError {
     /// Too few voters are in touch. `sent` tells that the proposal had reached the leader's log: it may still be
     /// applied when a quorum returns, and the same request id is safe.
     #[error(
-        "no quorum: {in_touch} of {voters} voters in touch; edits need {}; sessions go on; bring members back, or \
-         run `warren recover` on one survivor when they are gone for good{}",
+        "no quorum: {in_touch} of {voters} voters in touch; edits need {}; sessions go on; bring members back{}",
         voters / 2 + 1,
         if *sent { " (this edit may still be applied when they return; asking again with its request id is safe)" }
         else { "" }
@@ -99,8 +98,7 @@ mod tests {
         let error = ProposeError::NoQuorum { voters: 3, in_touch: 1, sent: false };
         assert_eq!(
             error.to_string(),
-            "no quorum: 1 of 3 voters in touch; edits need 2; sessions go on; bring members back, or run \
-             `warren recover` on one survivor when they are gone for good"
+            "no quorum: 1 of 3 voters in touch; edits need 2; sessions go on; bring members back"
         );
         assert_eq!(error.reason(), "no_quorum");
     }

@@ -129,15 +129,22 @@ impl Group {
         self.decision(Ask::Propose(proposal), timeout).await
     }
 
-    /// Takes a member out for good: out of the voters, the learners and the records. Refused when the rest would be
-    /// without a quorum.
-    pub async fn remove_member(&self, member: AgentId, timeout: Duration) -> Result<Answer, ProposeError> {
-        self.decision(Ask::Remove { member }, timeout).await
+    /// Takes an agent out for good: out of the records, the voters and the learners. Its id is never let in again, also
+    /// when it has not come yet. Refused when the rest would be without a quorum.
+    pub async fn remove_member(
+        &self,
+        request: RequestId,
+        author: &str,
+        member: AgentId,
+        timeout: Duration,
+    ) -> Result<Answer, ProposeError> {
+        self.decision(Ask::Remove { request, author: author.to_owned(), member }, timeout).await
     }
 
     /// Takes this member itself out for good. Not for a stop: a stopped member stays one.
     pub async fn leave(&self, timeout: Duration) -> Result<Answer, ProposeError> {
-        self.remove_member(self.member.me(), timeout).await
+        let me = self.member.me();
+        self.remove_member(RequestId(rand::random()), &format!("agent {me}"), me, timeout).await
     }
 
     /// What this member knows, and every change of it. May be stale, and says so.

@@ -131,7 +131,10 @@ async fn admit_self(member: &Arc<Member>, deadline: Instant) -> Round {
     let newcomer =
         Newcomer { agent: member.me(), seat: member.seat(), version: member.options.version.clone() };
     match change::admit(member, &newcomer, deadline).await {
-        Ok(_) => Round::In,
+        Ok(Ok(_)) => Round::In,
+        Ok(Err(refusal)) => {
+            Round::Never(JoinError::Refused { peer: member.me(), reason: refusal.to_string() })
+        }
         Err(Denied::NotLeader { .. }) => Round::Again("the leader changed".to_owned()),
         Err(Denied::Unreached(error) | Denied::Final(error)) => Round::Again(error.to_string()),
     }

@@ -39,8 +39,10 @@ const WAY_BACK: Duration = Duration::from_millis(20);
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ask {
     Propose(Proposal),
-    /// Out of the voters, the learners and the records.
+    /// Out of the records, the voters and the learners, for good.
     Remove {
+        request: RequestId,
+        author: String,
         member: AgentId,
     },
     /// Up to where a member must have applied the log to know all that is decided by now.
@@ -86,7 +88,15 @@ pub(crate) async fn ask(member: &Arc<Member>, ask: Ask, deadline: Instant) -> Re
             },
             Standing::Leaderless => Denied::NotLeader { sent: false },
         };
+        let waited = Instant::now() >= deadline || started.elapsed() >= member.timing.patience();
         match denied {
+            // A leader that was held up for a moment has its quorum back in the next, or is followed by another.
+            Denied::Final(ProposeError::NoQuorum { voters, in_touch, sent: reached }) => {
+                sent |= reached;
+                if waited {
+                    return Err(ProposeError::NoQuorum { voters, in_touch, sent });
+                }
+            }
             Denied::Final(error) => return Err(error),
             Denied::NotLeader { sent: reached } => sent |= reached,
             Denied::Unreached(error) => {
@@ -130,7 +140,9 @@ pub(crate) async fn decide(member: &Arc<Member>, ask: &Ask, deadline: Instant) -
     }
     match ask {
         Ask::Propose(proposal) => write(member, proposal.clone(), deadline).await.map(Told::Answer),
-        Ask::Remove { member: leaver } => change::remove(member, *leaver, deadline).await.map(Told::Answer),
+        Ask::Remove { request, author, member: leaver } => {
+            change::remove(member, *request, author, *leaver, deadline).await.map(Told::Answer)
+        }
         Ask::Barrier => barrier(member, deadline).await.map(|index| Told::Barrier { index }),
     }
 }

@@ -55,13 +55,21 @@ impl PeerService {
     }
 
     /// Raft's own calls are for members. While in touch with its group, a member refuses those that its membership does
-    /// not name; otherwise it may be what it knows that is out of date, and Raft's own rules decide.
+    /// not name; otherwise it may be what it knows that is out of date, and Raft's own rules decide. That somebody left
+    /// for good is never out of date.
     fn of_the_group(&self, caller: AgentId) -> Result<(), Status> {
+        if self.member.roster().seats.contains_key(&caller) {
+            return Ok(());
+        }
         let in_touch = matches!(self.member.standing(), Standing::Leads | Standing::Follows(_));
-        if in_touch && !self.member.roster().seats.contains_key(&caller) {
+        if in_touch || self.has_left(caller) {
             return Err(Status::permission_denied(format!("{caller} is not a member of this group")));
         }
         Ok(())
+    }
+
+    fn has_left(&self, caller: AgentId) -> bool {
+        self.member.state().departed.contains(&caller)
     }
 
     fn joining(&self, request: v1::JoinRequest, agent: AgentId) -> Result<Newcomer, Status> {
@@ -155,19 +163,23 @@ impl Peer for PeerService {
         use v1::join_response::Outcome;
         let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
         let newcomer = self.joining(request.into_inner(), caller)?;
+        let refused = |refusal: Refusal| {
+            Ok(Response::new(v1::JoinResponse { outcome: Some(Outcome::Refused(refusal.to_string())) }))
+        };
+        // Whoever knows it says so, be it a follower: nobody else would say otherwise.
+        if self.has_left(caller) {
+            return refused(Refusal::Departed(caller));
+        }
         if self.member.roster().seats.contains_key(&caller) {
             self.member.pool.learn(caller, &newcomer.seat.address);
         }
         if !self.member.leads() {
             return Ok(Response::new(self.leader_hint()));
         }
-        if self.member.state().departed.contains(&caller) {
-            let refused = Outcome::Refused(Refusal::Departed(caller).to_string());
-            return Ok(Response::new(v1::JoinResponse { outcome: Some(refused) }));
-        }
         let deadline = tokio::time::Instant::now() + change::CHANGE_DEADLINE;
         let outcome = match change::admit(&self.member, &newcomer, deadline).await {
-            Ok(roster) => {
+            Ok(Err(refusal)) => return refused(refusal),
+            Ok(Ok(roster)) => {
                 let peers = roster.seats.into_iter();
                 let peers =
                     peers.map(|(id, seat)| v1::PeerAddress { id: id.to_string(), address: seat.address });

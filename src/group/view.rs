@@ -39,14 +39,6 @@ pub(crate) async fn run(
     loop {
         let metrics = log.borrow_and_update().clone();
         let now = current.borrow_and_update().clone();
-        if let Err(fatal) = &metrics.running_state {
-            let cause = (!member.stop.is_cancelled()).then(|| fatal.to_string());
-            if let Some(cause) = &cause {
-                tracing::error!(cause, "the group's log has stopped: this member takes no part any more");
-            }
-            ended.send_replace(Some(cause));
-            return;
-        }
         let next = build(&member, &metrics, now);
         if next.leader.is_some() && next.leader != leader {
             leader = next.leader;
@@ -61,6 +53,15 @@ pub(crate) async fn run(
             }
             changed
         });
+        // After the last view, so that nobody takes a member that has stopped for one that leads.
+        if let Err(fatal) = &metrics.running_state {
+            let cause = (!member.stop.is_cancelled()).then(|| fatal.to_string());
+            if let Some(cause) = &cause {
+                tracing::error!(cause, "the group's log has stopped: this member takes no part any more");
+            }
+            ended.send_replace(Some(cause));
+            return;
+        }
         sleep(AT_MOST_EVERY).await;
         tokio::select! {
             // An error means that the core is gone; its last metrics say why.
@@ -105,7 +106,8 @@ fn build(member: &Member, metrics: &Metrics, current: Current) -> GroupView {
         leader,
         term: metrics.current_term,
         quorum: matches!(standing, Standing::Leads | Standing::Follows(_)),
-        roles: roles(&metrics.membership_config),
+        // As committed: a vote that only the leader knows of dies with it, and nobody should count on it.
+        roles: roles(&current.membership),
         last_log: metrics.last_log_index.unwrap_or(0),
         committed: member.log.committed(),
         applied: current.applied.map_or(0, |id| id.index),

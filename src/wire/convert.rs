@@ -1,5 +1,7 @@
 //! Between what travels and what core thinks in. Reading is strict: what a peer got wrong has a name.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 use warren_core::{
     config::{GroupConfig, PolicyError, Resource},
@@ -53,7 +55,7 @@ pub fn read_resource(resource: &v1::Resource) -> Result<Resource, ConvertError> 
     Ok(Resource { target: resource.target.parse()?, policy, description: resource.description.clone() })
 }
 
-pub fn history_entry(entry: &HistoryEntry) -> v1::HistoryEntry {
+pub fn history_entry(entry: &Arc<HistoryEntry>) -> v1::HistoryEntry {
     v1::HistoryEntry {
         revision: entry.revision,
         author: entry.author.clone(),

@@ -1,8 +1,10 @@
 //! One committed proposal, applied.
 
+use std::sync::Arc;
+
 use super::{
-    Accepted, Answer, Change, Command, GroupState, HISTORY_MAX, HistoryEntry, Intent, Judged, Proposal,
-    REQUESTS_MAX, Refusal, Revision, Verdict, VerdictChange, WEIGHT_MAX,
+    Accepted, Answer, Change, Command, DEPARTED_MAX, GroupState, HISTORY_MAX, HistoryEntry, Intent, Judged,
+    Proposal, REQUESTS_MAX, Refusal, Revision, Verdict, VerdictChange, WEIGHT_MAX,
 };
 use crate::{
     config::{GroupConfig, RESOURCES_MAX},
@@ -48,11 +50,7 @@ impl GroupState {
                 (known.name, known.peer_address, known.version) =
                     (fresh.name, fresh.peer_address, fresh.version);
             }
-            Command::Leave { member } => {
-                self.members.remove(member).ok_or(Refusal::UnknownMember(*member))?;
-                self.resource_verdicts.remove(member);
-                self.departed.insert(*member);
-            }
+            Command::Leave { member } => self.bar(*member),
             Command::Verdicts { changes } => {
                 changes.iter().for_each(|change| self.set_verdict(change, proposal.at_ms));
             }
@@ -106,7 +104,21 @@ impl GroupState {
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
         }
-        self.history.push_back(HistoryEntry { revision, author: author.to_owned(), at_ms, diff, config });
+        let author = author.to_owned();
+        self.history.push_back(Arc::new(HistoryEntry { revision, author, at_ms, diff, config }));
+    }
+
+    /// Also of an agent that has never come: it may hold a certificate with which it still could.
+    fn bar(&mut self, id: AgentId) {
+        self.members.remove(&id);
+        self.resource_verdicts.remove(&id);
+        if self.departed.contains(&id) {
+            return;
+        }
+        if self.departed.len() == DEPARTED_MAX {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(id);
     }
 
     fn set_intent(&mut self, id: AgentId, intent: Intent, force: bool) -> Result<(), Refusal> {
@@ -281,7 +293,36 @@ mod tests {
         let (name, peer_address, version) = ("a2".to_owned(), "10.0.0.2:1".to_owned(), "1".to_owned());
         let again = Command::Join { member: agent(2), name, peer_address, version };
         assert_eq!(group.ask(again), Err(Refusal::Departed(agent(2))));
-        assert_eq!(group.ask(Command::Leave { member: agent(2) }), Err(Refusal::UnknownMember(agent(2))));
+        group.ask(Command::Leave { member: agent(2) }).unwrap();
+        assert_eq!(group.state.departed, [agent(2)], "leaving again changes nothing");
+    }
+
+    #[test]
+    fn an_agent_that_never_came_can_be_barred() {
+        let mut group = Group::of(1);
+        group.ask(Command::Leave { member: agent(9) }).unwrap();
+        let (name, peer_address, version) = ("a9".to_owned(), "10.0.0.9:1".to_owned(), "1".to_owned());
+        let join = Command::Join { member: agent(9), name, peer_address, version };
+        assert_eq!(group.ask(join), Err(Refusal::Departed(agent(9))));
+        assert_eq!(group.state.members.len(), 1);
+    }
+
+    #[test]
+    fn those_that_left_are_remembered_up_to_a_bound() {
+        let mut group = Group::of(1);
+        for number in 0..DEPARTED_MAX as u64 + 2 {
+            group.ask(Command::Leave { member: agent(100 + number) }).unwrap();
+        }
+        assert_eq!(group.state.departed.len(), DEPARTED_MAX);
+        assert_eq!(group.state.departed.front(), Some(&agent(102)), "the oldest are forgotten");
+    }
+
+    #[test]
+    fn a_state_of_before_there_were_departed_members_is_read() {
+        let group = Group::of(1);
+        let json = serde_json::to_value(&group.state).unwrap();
+        assert!(json.get("departed").is_none(), "{json}");
+        assert_eq!(serde_json::from_value::<GroupState>(json).unwrap(), group.state);
     }
 
     #[test]

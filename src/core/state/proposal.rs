@@ -37,7 +37,8 @@ pub enum Command {
     Weight { member: AgentId, weight: u16 },
     /// A member came, or came back with another name, address or version; its intent and weight are kept.
     Join { member: AgentId, name: String, peer_address: String, version: String },
-    /// A member is gone for good.
+    /// An agent is out for good, whether it has been a member or not: its id is never let in again. Asking twice changes
+    /// nothing.
     Leave { member: AgentId },
     /// Changes of verdict, gathered over a short time.
     Verdicts { changes: Vec<VerdictChange> },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use warren_core::{
     state::{Accepted, RequestId},
-    view::Role,
+    view::{GroupView, Role},
 };
 
 use super::harness::{SOON, Site, agent, has, put, voters};
@@ -155,22 +155,22 @@ async fn members_leave_for_good() {
     let mut site = Site::of(3).await;
     let leader = site.leader().await;
     let follower = site.follower().await;
-    let answer = site.group(leader).remove_member(agent(follower), SOON).await;
+    let answer = site.remove(leader, agent(follower)).await;
     assert!(answer.unwrap().is_ok());
-    let view = site
-        .until(leader, "without the leaver", |view| !view.state.members.contains_key(&agent(follower)))
-        .await;
-    assert_eq!(view.roles.len(), 2);
+    let without = |view: &GroupView| view.roles.len() == 2 && view.state.members.keys().eq(view.roles.keys());
+    let view = site.until(leader, "without the leaver", without).await;
+    assert!(!view.roles.contains_key(&agent(follower)));
     site.stop(follower).await;
-    let unknown = site.group(leader).remove_member(agent(follower), SOON).await.unwrap();
-    assert!(unknown.is_err());
+    assert!(site.remove(leader, agent(follower)).await.unwrap().is_ok(), "leaving twice is leaving");
+    assert_eq!(site.group(leader).watch().borrow().state.departed, [agent(follower)]);
 
-    // The leader leaves: the one that stays leads, and takes its record away.
+    // The leader leaves: the one that stays leads, and ends what it had begun.
     assert!(site.group(leader).leave(SOON).await.unwrap().is_ok());
     let last = *site.running.keys().find(|number| **number != leader).unwrap();
-    let view =
-        site.until(last, "alone", |view| view.leads() && view.quorum && view.state.members.len() == 1).await;
-    assert_eq!(view.roles, [(agent(last), Role::Voter)].into());
+    let alone = [(agent(last), Role::Voter)].into();
+    let view = site.until(last, "alone", |view| view.leads() && view.quorum && view.roles == alone).await;
+    assert_eq!(view.state.members.keys().collect::<Vec<_>>(), [&agent(last)]);
+    assert_eq!(view.state.departed, [agent(follower), agent(leader)]);
     let refused = site.group(last).leave(SOON).await;
     assert!(matches!(refused, Err(ProposeError::WouldLoseQuorum { .. })), "{refused:?}");
     assert!(site.put(last, 9, "db").await.unwrap().is_ok());

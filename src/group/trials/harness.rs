@@ -190,6 +190,11 @@ impl Site {
         self.group(number).propose(RequestId(request), "ann", put(name, "db:5432"), SOON).await
     }
 
+    /// Asks member `number` to take `leaver` out for good.
+    pub(super) async fn remove(&self, number: u64, leaver: AgentId) -> Result<Answer, ProposeError> {
+        self.group(number).remove_member(RequestId(rand::random()), "ann", leaver, SOON).await
+    }
+
     pub(super) async fn end(mut self) {
         for number in self.running.keys().copied().collect::<Vec<_>>() {
             self.stop(number).await;

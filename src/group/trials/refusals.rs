@@ -57,6 +57,22 @@ async fn raft_calls_of_those_that_are_no_members_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_barred_before_it_came_stays_out() {
+    let mut site = Site::of(2).await;
+    assert!(site.remove(1, agent(9)).await.unwrap().is_ok());
+    site.until(2, "told", |view| view.state.departed.contains(&agent(9))).await;
+    let late = site.start(9).await;
+    for through in [1, 2] {
+        let peer = vec![(agent(through), site.running[&through].address.to_string())];
+        let refused = late.join(&peer, SOON).await;
+        let told = matches!(&refused, Err(JoinError::Refused { reason, .. }) if reason.contains("left the group for good"));
+        assert!(told, "{refused:?}");
+    }
+    assert_eq!(site.group(1).watch().borrow().roles.len(), 2);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_is_refused_by_name() {
     let site = Site::of(1).await;
     let stranger = agent(9);
