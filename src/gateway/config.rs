@@ -10,7 +10,7 @@
 //! | `store` | `sqlite:DATA_DIR/gateway.db` | |
 //! | `operator_key_file` | `DATA_DIR/operator.key` | made when missing; `WARREN_OPERATOR_KEY` holds the key itself |
 //! | `ingress.host` | `127.0.0.1` | address on which callers connect |
-//! | `ingress.ports` | any free one | such as `20000-20999`, for new listeners |
+//! | `ingress.ports` | `20000-29999` | for new listeners; below the ports that systems give to outgoing connections, which could take a listener's port while the gateway is down |
 //! | `certificate_lifetime` | `7d` | of agents; 1 minute to 90 days; they renew at half of it |
 //! | `token_lifetime` | `1h` | of registration tokens unless asked otherwise |
 //! | `drain` | `30s` | how long sessions may finish after SIGTERM |
@@ -65,8 +65,7 @@ pub struct GatewayConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngressConfig {
     pub host: IpAddr,
-    /// `None` lets the system choose.
-    pub ports: Option<PortRange>,
+    pub ports: PortRange,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +184,10 @@ impl Default for GatewayConfig {
             store: StoreLocation::Sqlite(data_dir.join("gateway.db")),
             operator_key: OperatorKeySource::File(data_dir.join("operator.key")),
             data_dir,
-            ingress: IngressConfig { host: Ipv4Addr::LOCALHOST.into(), ports: None },
+            ingress: IngressConfig {
+                host: Ipv4Addr::LOCALHOST.into(),
+                ports: PortRange { low: 20_000, high: 29_999 },
+            },
             certificate_lifetime: Duration::from_secs(7 * 86_400),
             token_lifetime: Duration::from_secs(3_600),
             drain: Duration::from_secs(30),

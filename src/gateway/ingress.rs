@@ -90,7 +90,7 @@ pub struct Ingress {
 struct Shared {
     entries: Mutex<BTreeMap<Key, Entry>>,
     host: IpAddr,
-    ports: Option<PortRange>,
+    ports: PortRange,
     store: Arc<dyn Store>,
     registry: Registry,
     dispatcher: Dispatcher,
@@ -110,9 +110,9 @@ struct Entry {
 }
 
 impl Ingress {
-    /// New listeners bind `host` and a port of `ports`, or one that the system picks. `stop` ends all accepting.
+    /// New listeners bind `host` and a port of `ports`. `stop` ends all accepting.
     pub fn new(
-        (host, ports): (IpAddr, Option<PortRange>),
+        (host, ports): (IpAddr, PortRange),
         store: Arc<dyn Store>,
         registry: Registry,
         dispatcher: Dispatcher,
@@ -232,9 +232,11 @@ impl Reservation {
 
 impl Reservation {
     fn bind(&mut self, wish: Option<SocketAddr>) -> Result<(), IngressError> {
+        let any = |host| bind::bind_any(host, self.shared.ports, rand::random());
         let listener = match wish {
+            Some(address) if address.port() == 0 => any(address.ip()),
             Some(address) => bind::bind(address),
-            None => bind::bind_any(self.shared.host, self.shared.ports),
+            None => any(self.shared.host),
         }?;
         let address = bind::local_address(&listener)?;
         if let Some(entry) = self.shared.lock().get_mut(&self.key) {

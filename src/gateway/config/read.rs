@@ -45,7 +45,7 @@ pub(super) fn read(
 
     let mut ingress = root.section("ingress");
     set(&mut config.ingress.host, pick(&mut ingress, "host", overrides.ingress_host.as_deref()));
-    config.ingress.ports = pick(&mut ingress, "ports", overrides.ingress_ports.as_deref());
+    set(&mut config.ingress.ports, pick(&mut ingress, "ports", overrides.ingress_ports.as_deref()));
     ingress.finish();
 
     tunnel(root.section("tunnel"), &mut config);

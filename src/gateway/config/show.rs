@@ -28,9 +28,8 @@ fn tree(config: &GatewayConfig) -> Value {
             OperatorKeySource::Text(_) => None,
         },
     );
-    let mut ingress = Map::from_iter([("host".to_owned(), json!(config.ingress.host))]);
-    ingress.extend(config.ingress.ports.map(|ports| ("ports".to_owned(), json!(ports.to_string()))));
-    put("ingress", Some(Value::Object(ingress)));
+    let ingress = &config.ingress;
+    put("ingress", Some(json!({"host": ingress.host, "ports": ingress.ports.to_string()})));
     put("certificate_lifetime", Some(time(config.certificate_lifetime)));
     put("token_lifetime", Some(time(config.token_lifetime)));
     put("drain", Some(time(config.drain)));

@@ -15,7 +15,7 @@ use crate::config::PortRange;
 /// Callers that the system keeps waiting for one listener.
 const BACKLOG: i32 = 1_024;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn parse(text: &str) -> Result<SocketAddr, IngressError> {
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
@@ -30,10 +30,12 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, IngressError> {
     })
 }
 
-/// Binds the first free port of the range, or whatever the system picks.
-pub(super) fn bind_any(host: IpAddr, ports: Option<PortRange>) -> Result<TcpListener, IngressError> {
-    let Some(PortRange { low, high }) = ports else { return bind(SocketAddr::new(host, 0)) };
-    for port in low..=high {
+/// Binds a free port of the range, the first from `random` on: gateways that share a machine should not all want the
+/// lowest one while another is being restarted.
+pub(super) fn bind_any(host: IpAddr, ports: PortRange, random: u16) -> Result<TcpListener, IngressError> {
+    let PortRange { low, high } = ports;
+    let start = low + random % (high - low).saturating_add(1);
+    for port in (start..=high).chain(low..start) {
         match bind(SocketAddr::new(host, port)) {
             Err(IngressError::InUse { .. }) => {}
             outcome => return outcome,

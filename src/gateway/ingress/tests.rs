@@ -10,6 +10,8 @@ use crate::{dispatch::DispatchLimits, sessions::SessionLog, testing::*};
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+const WIDE: PortRange = PortRange { low: 20_000, high: 29_999 };
+
 struct Bench {
     ingress: Ingress,
     registry: Registry,
@@ -18,7 +20,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn on(folder: &tempfile::TempDir, ports: Option<PortRange>) -> Self {
+    async fn on(folder: &tempfile::TempDir, ports: PortRange) -> Self {
         let (registry, store, stop) = (Registry::default(), store(folder).await, CancellationToken::new());
         let limits = DispatchLimits::default();
         let dispatcher =
@@ -50,14 +52,14 @@ async fn answers(address: SocketAddr) -> bool {
 #[tokio::test]
 async fn a_restart_keeps_every_address() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let address = bench.commit("db", Some("127.0.0.1:0")).await;
     let freed = bench.ingress.reserve(group(), &name("other"), None).unwrap();
     assert_eq!(bench.ingress.address(group(), &name("other")), Some(freed.address()));
     drop(freed);
     assert_eq!(bench.ingress.address(group(), &name("other")), None);
     bench.end().await;
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     bench.ingress.restore().await.unwrap();
     assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
     assert!(TcpStream::connect(address).await.is_ok(), "open while no agent is there");
@@ -66,7 +68,7 @@ async fn a_restart_keeps_every_address() {
 #[tokio::test]
 async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let mut died = bench.ingress.reserve(group(), &name("db"), None).unwrap();
     let mut refused = bench.ingress.reserve(group(), &name("other"), None).unwrap();
     died.keep().await.unwrap();
@@ -76,7 +78,7 @@ async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is
     assert_eq!(bench.ingress.address(group(), &name("other")), None);
     drop(died);
     bench.end().await;
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     bench.ingress.restore().await.unwrap();
     assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
     assert_eq!(bench.store.listeners().await.unwrap().len(), 1);
@@ -85,11 +87,11 @@ async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is
 #[tokio::test]
 async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let address = bench.commit("db", None).await;
     bench.end().await;
     let squatter = bind::bind(address).unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     bench.ingress.restore().await.unwrap();
     let member = connect(&bench.registry, 1, echoing).await;
     bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
@@ -108,7 +110,7 @@ async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
 #[tokio::test]
 async fn a_resource_made_elsewhere_gets_an_address_that_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let ingress = bench.ingress.clone();
     tokio::spawn(async move { ingress.run().await });
     let member = connect(&bench.registry, 1, echoing).await;
@@ -124,7 +126,7 @@ async fn a_resource_made_elsewhere_gets_an_address_that_stays() {
 #[tokio::test]
 async fn a_resource_that_is_gone_gives_its_address_back() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let address = bench.commit("db", None).await;
     bench.ingress.close(group(), &name("db")).await;
     assert!(bench.store.listeners().await.unwrap().is_empty());
@@ -142,7 +144,7 @@ async fn a_resource_that_is_gone_gives_its_address_back() {
 #[tokio::test]
 async fn a_resource_that_is_missing_for_a_moment_keeps_its_address() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::on(&folder, None).await;
+    let bench = Bench::on(&folder, WIDE).await;
     let address = bench.commit("db", None).await;
     let member = connect(&bench.registry, 1, echoing).await;
     let listens = || bench.ingress.address(group(), &name("db"));
@@ -168,13 +170,28 @@ async fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let squatter = bind::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = squatter.local_addr().unwrap().port();
-    let bench = Bench::on(&folder, Some(PortRange { low: port, high: port })).await;
+    let bench = Bench::on(&folder, PortRange { low: port, high: port }).await;
     let refused = |resource: &str, listen: Option<&str>| {
         bench.ingress.reserve(group(), &name(resource), listen).unwrap_err().reason()
     };
     assert_eq!(refused("db", Some("db.corp:5432")), "bad_address");
     assert_eq!(refused("db", Some(&format!("127.0.0.1:{port}"))), "address_in_use");
     assert_eq!(refused("db", None), "no_port");
-    bench.commit("db", Some("127.0.0.1:0")).await;
+    assert_eq!(refused("db", Some("127.0.0.1:0")), "no_port");
+    drop(squatter);
+    assert_eq!(bench.commit("db", Some("127.0.0.1:0")).await.port(), port);
     assert_eq!(refused("db", None), "listening");
+}
+
+#[tokio::test]
+async fn a_free_port_comes_from_the_range_wherever_the_search_begins() {
+    let taken = bind::bind_any(LOOPBACK, WIDE, 7).unwrap().local_addr().unwrap().port();
+    assert!((WIDE.low..=WIDE.high).contains(&taken));
+    let two = PortRange { low: taken, high: taken + 1 };
+    for random in [0, 1, u16::MAX] {
+        let first = bind::bind_any(LOOPBACK, two, random).unwrap();
+        assert!((two.low..=two.high).contains(&first.local_addr().unwrap().port()));
+    }
+    let every = PortRange { low: 1, high: u16::MAX };
+    assert!(bind::bind_any(LOOPBACK, every, u16::MAX).is_ok());
 }

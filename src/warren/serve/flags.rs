@@ -46,7 +46,7 @@ pub(crate) struct GatewayArgs {
     /// Address on which callers connect to resources [default: 127.0.0.1]
     #[arg(long, env = "WARREN_INGRESS_HOST", value_name = "IP")]
     pub(super) ingress_host: Option<String>,
-    /// Ports for new resources, such as 20000-20999 [default: any free one]
+    /// Ports for resources that name none [default: 20000-29999]
     #[arg(long, env = "WARREN_INGRESS_PORTS", value_name = "RANGE")]
     pub(super) ingress_ports: Option<String>,
     /// File with the key that seals secrets at rest, made when missing [default: DATA_DIR/operator.key]

@@ -47,7 +47,7 @@ impl World {
         let dispatcher =
             Dispatcher::new(registry.clone(), sessions.clone(), DispatchLimits::default(), stop.clone());
         let store = foundation.store.clone();
-        let place = (config.ingress.host, None);
+        let place = (config.ingress.host, config.ingress.ports);
         let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop.clone());
         let limits = TunnelLimits {
             machine: warren_tunnel::Config::default(),
