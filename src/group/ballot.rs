@@ -13,7 +13,7 @@
 //! let loose.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -130,6 +130,7 @@ fn next(member: &Member, metrics: &Metrics, wait: Duration) -> Next {
 async fn stand(member: &Member) {
     member.heard.calm(Instant::now());
     metrics::counter!(RAFT_ELECTIONS_TOTAL).increment(1);
+    member.stood.fetch_add(1, Relaxed);
     tracing::info!(me = %member.me(), "standing for election");
     if let Err(error) = member.raft.trigger().elect().await {
         tracing::debug!(%error, "cannot stand: the log has stopped");

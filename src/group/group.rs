@@ -1,7 +1,7 @@
 //! The facade.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -85,6 +85,7 @@ impl Group {
             watched: Watched::default(),
             changing: Mutex::new(()),
             room: Semaphore::new(PROPOSALS_MAX),
+            stood: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
         let (view, views) = watch::channel(Arc::new(view::first(me, current.borrow().clone())));
@@ -214,6 +215,11 @@ impl Group {
     #[cfg(test)]
     pub(crate) async fn lose_disk(&self) {
         self.writer.close().await;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stood(&self) -> u64 {
+        self.member.stood.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     async fn decision(&self, ask: Ask, timeout: Duration) -> Result<Answer, ProposeError> {

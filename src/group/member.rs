@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Member {
     /// Held while the membership changes: Raft allows one change at a time, and a change and its record go together.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) room: Semaphore,
+    /// How often this member stood for election.
+    pub(crate) stood: AtomicU64,
     pub(crate) stop: CancellationToken,
 }
 

@@ -61,19 +61,18 @@ async fn a_member_that_was_cut_off_does_not_depose_the_leader() {
     let leader = site.leader().await;
     let lonely = site.follower().await;
     let term = site.group(leader).watch().borrow().term;
+    let stood = site.group(lonely).stood();
     site.cut(lonely);
     site.until(lonely, "alone", |view| !view.quorum).await;
     // Many elections long.
     sleep(Duration::from_secs(3)).await;
-    assert_eq!(
-        site.group(lonely).watch().borrow().term,
-        term,
-        "it stood although nobody told it that it may"
-    );
+    assert_eq!(site.group(lonely).stood(), stood, "it stood although nobody told it that it may");
     assert!(site.put(leader, 1, "db").await.unwrap().is_ok());
     site.mend(lonely);
     let view = site.until(lonely, "up to date", |view| has(view, "db") && view.quorum).await;
-    assert_eq!((view.term, view.leader), (term, Some(agent(leader))));
+    // On a machine too busy for heartbeats the others may have held an election of their own.
+    let undisturbed = (view.term, view.leader) == (term, Some(agent(leader)));
+    assert!(undisturbed || site.group(lonely).stood() == stood, "it deposed the leader: {view:?}");
     site.end().await;
 }
 
