@@ -15,9 +15,10 @@ pub(crate) mod process;
 const BUCKETS_SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// What talks too much at `info`; a filter that names one of them wins. What matters of the Raft library's life the
-/// group reports in its own words; its warnings tell of what is part of every election.
+/// group reports in its own words; its warnings tell of what is part of every election. What
+/// HTTP/2 warns of, any stranger can send at any rate; the gateway counts it.
 const QUIET: &str =
-    "openraft=off,sqlx=warn,h2=warn,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn";
+    "openraft=off,sqlx=warn,h2=error,hyper=warn,hyper_util=warn,tonic=warn,tower=warn,rustls=warn";
 
 /// How log lines are written on stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -133,7 +133,7 @@ async fn revoke(api: &Api, which: &Which, force: bool, format: Format) -> anyhow
     let pending = Some(answered.membership_pending.as_str()).filter(|why| !why.is_empty());
     if let (Format::Table, Some(why)) = (format, pending) {
         talk(format_args!("its group could not take it out of its membership yet: {why}"));
-        talk(format_args!("when that is over, `warren agents revoke {agent}` once more takes it out"));
+        talk(format_args!("the gateway goes on asking and takes it out once that is over"));
     }
     let revoked = Revoked { id: &agent, revoked: true, membership_pending: pending };
     format.done(&revoked, format_args!("agent {} is revoked: it never gets in again", which.agent))
