@@ -42,21 +42,12 @@ pub(crate) async fn enrol(
     token: Option<&Token>,
     name: &str,
 ) -> Result<(), EnrolError> {
-    let token = read_token(token)?;
+    let token = token.ok_or(EnrolError::NoToken)?;
     let csr = folder.key()?.csr_der().map_err(StoredIdentityError::from)?;
-    let request = v1::EnrolRequest {
-        token,
-        csr: csr.into(),
-        name: name.to_owned(),
-        version: crate::VERSION.to_owned(),
-    };
+    let request = request(token, csr, name)?;
     let mut backoff = Backoff::default();
     let answer = loop {
-        let call = |mut client: v1::enrolment_client::EnrolmentClient<_>| {
-            let request = request.clone();
-            async move { client.enrol(request).await }
-        };
-        match cloud.ask(call).await {
+        match ask(cloud, &request).await {
             Ok(answer) => break answer,
             Err(refused @ CloudError::Refused { .. }) => return Err(EnrolError::Refused(refused)),
             Err(error @ CloudError::Unreachable { .. }) => {
@@ -79,8 +70,22 @@ pub(crate) fn claimed_group(token: &str) -> Option<GroupId> {
     claims.get("sub")?.as_str()?.parse().ok()
 }
 
-fn read_token(token: Option<&Token>) -> Result<String, EnrolError> {
-    let token = token.ok_or(EnrolError::NoToken)?;
+/// What to ask of a gateway for `csr`, DER.
+pub(crate) fn request(token: &Token, csr: Vec<u8>, name: &str) -> Result<v1::EnrolRequest, EnrolError> {
+    let (token, name, version) = (read_token(token)?, name.to_owned(), crate::VERSION.to_owned());
+    Ok(v1::EnrolRequest { token, csr: csr.into(), name, version })
+}
+
+/// Asks once.
+pub(crate) async fn ask(cloud: &Cloud, request: &v1::EnrolRequest) -> Result<v1::EnrolResponse, CloudError> {
+    let call = |mut client: v1::enrolment_client::EnrolmentClient<_>| {
+        let request = request.clone();
+        async move { client.enrol(request).await }
+    };
+    cloud.ask(call).await
+}
+
+fn read_token(token: &Token) -> Result<String, EnrolError> {
     let read = token.read().map_err(|source| {
         let path = token.file().unwrap_or(std::path::Path::new("")).to_owned();
         EnrolError::TokenFile { path, source }
@@ -88,7 +93,7 @@ fn read_token(token: Option<&Token>) -> Result<String, EnrolError> {
     if read.is_empty() { Err(EnrolError::NoToken) } else { Ok(read) }
 }
 
-fn read_answer(answer: v1::EnrolResponse) -> Result<(Facts, Issued), EnrolError> {
+pub(crate) fn read_answer(answer: v1::EnrolResponse) -> Result<(Facts, Issued), EnrolError> {
     let unusable = |error: warren_core::id::IdError| EnrolError::Answer(error.to_string());
     let agent: AgentId = answer.agent_id.parse().map_err(unusable)?;
     let group: GroupId = answer.group_id.parse().map_err(unusable)?;
@@ -112,11 +117,10 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_told_before_anything_is_asked() {
-        assert!(matches!(read_token(None), Err(EnrolError::NoToken)));
         let empty = Token::from(" \n".to_owned());
-        assert!(matches!(read_token(Some(&empty)), Err(EnrolError::NoToken)));
+        assert!(matches!(read_token(&empty), Err(EnrolError::NoToken)));
         let gone = Token::from("@/nowhere/token".to_owned());
-        let error = read_token(Some(&gone)).unwrap_err().to_string();
+        let error = read_token(&gone).unwrap_err().to_string();
         assert_eq!(error, "cannot read the token from `/nowhere/token`");
     }
 }

@@ -6,15 +6,18 @@
 //! | `agent.crt` | the certificate | by enrolment, replaced by renewals |
 //! | `roots.pem` | the roots that vouch for the gateway and for peers | likewise |
 //! | `agent.json` | the ids | last: with it the agent is enrolled |
+//! | `boot` | the number of the last start | by each start |
+//! | `peer.port`, `peer.address` | where others were told to connect | by each start that picks or finds it |
 //!
 //! All are mode 0600 in a folder of mode 0700, and each is replaced whole, so that a crash leaves the old or the new.
 
 use std::{
     fs, io,
+    net::IpAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -128,6 +131,29 @@ impl Folder {
 
     pub(crate) fn remember_port(&self, port: u16) -> Result<(), StoredIdentityError> {
         Ok(keyfile::write_private(&self.path("peer.port"), format!("{port}\n").as_bytes())?)
+    }
+
+    /// The address that others were told last.
+    pub(crate) fn remembered_address(&self) -> Option<IpAddr> {
+        fs::read_to_string(self.path("peer.address")).ok()?.trim().parse().ok()
+    }
+
+    pub(crate) fn remember_address(&self, address: IpAddr) -> Result<(), StoredIdentityError> {
+        Ok(keyfile::write_private(&self.path("peer.address"), format!("{address}\n").as_bytes())?)
+    }
+
+    /// A number for this start, greater than that of every start before from this folder, and greater than what an
+    /// older copy of the folder came to: milliseconds since the Unix epoch above, chance below. The clock alone would
+    /// not do: it may have been set back.
+    pub(crate) fn next_boot(&self, now: SystemTime, random: u64) -> Result<u64, StoredIdentityError> {
+        const CHANCE_BITS: u32 = 20;
+        let path = self.path("boot");
+        let last: u64 = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX).max((last >> CHANCE_BITS) + 1);
+        let boot = (ms << CHANCE_BITS) | (random >> (64 - CHANCE_BITS));
+        keyfile::write_private(&path, format!("{boot}\n").as_bytes())?;
+        Ok(boot)
     }
 
     fn keep_issued(&self, issued: &Issued) -> Result<(), StoredIdentityError> {
@@ -251,6 +277,21 @@ mod tests {
         assert_eq!(again.shown.leaf(), identity.shown.leaf());
         let mode = fs::metadata(folder.path("agent.crt")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_later_start_has_a_greater_number_whatever_the_clock_says() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_000);
+        let first = folder.next_boot(now, u64::MAX).unwrap();
+        let second = folder.next_boot(now - Duration::from_secs(3_600), 0).unwrap();
+        assert!(second > first, "the clock was set back");
+        let later = folder.next_boot(now + Duration::from_secs(1), 0).unwrap();
+        assert!(later > second);
+        // A copy of the folder that starts later is told from this one.
+        fs::write(folder.path("boot"), first.to_string()).unwrap();
+        assert!(folder.next_boot(now + Duration::from_secs(2), 0).unwrap() > later);
     }
 
     #[test]

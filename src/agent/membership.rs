@@ -111,6 +111,9 @@ impl Membership {
                 tracing::info!("founding the group");
                 return self.group.found().await.map_err(|error| Trouble::Passing(error.to_string()));
             }
+            if introduction.peers.is_empty() {
+                return Err("no other agent of the group has introduced itself yet".to_owned().into());
+            }
             return Ok(self.join(&introduction.peers).await?);
         }
         let view = current_view(&self.group);
@@ -122,7 +125,8 @@ impl Membership {
         let mut peers = introduced.map(|introduction| introduction.peers).unwrap_or_default();
         let others = view.state.members.iter().filter(|(id, _)| **id != self.me);
         peers.extend(others.map(|(id, member)| (*id, member.peer_address.clone())));
-        Ok(self.announce(&peers).await?)
+        // A member that is alone in its group needs nobody for this.
+        Ok(self.join(&peers).await?)
     }
 
     /// Whether the group has this agent's name, address and version.
@@ -135,22 +139,7 @@ impl Membership {
     }
 
     async fn join(&self, peers: &[(AgentId, String)]) -> Result<(), String> {
-        if peers.is_empty() {
-            return Err("no other agent of the group has introduced itself yet".to_owned());
-        }
         self.group.join(peers, JOIN_WITHIN).await.map_err(|error| error.to_string())
-    }
-
-    /// A member came back under another name, address or version.
-    async fn announce(&self, peers: &[(AgentId, String)]) -> Result<(), String> {
-        if !peers.is_empty() {
-            return self.join(peers).await;
-        }
-        // Alone in the group: nobody to join through, and a leader in a moment.
-        let (name, peer_address) = (self.name.clone(), self.address.clone());
-        let command =
-            Command::Join { member: self.me, name, peer_address, version: crate::VERSION.to_owned() };
-        self.propose(command).await?.map_err(|refusal| refusal.to_string())
     }
 
     async fn introduce(&self, has_log: bool) -> Result<Introduction, CloudError> {

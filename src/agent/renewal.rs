@@ -13,6 +13,8 @@ use warren_wire::v1;
 
 use crate::{
     cloud::{Cloud, CloudError, causes},
+    config::Token,
+    enrol,
     identity::{Identity, Issued},
     metrics,
 };
@@ -29,12 +31,29 @@ pub(crate) struct Renewal {
     cloud: Cloud,
     /// Told after each renewal.
     renewed: mpsc::Sender<()>,
+    again: Option<Again>,
+}
+
+/// How an agent whose certificate has run out comes by another: with a token, as on the first day. It shows the same key
+/// and gets the same id back, so that its log and its place in the group stay what they are.
+#[derive(Debug)]
+pub(crate) struct Again {
+    /// Must show no certificate.
+    pub(crate) cloud: Cloud,
+    /// Read at each try: a file may hold a fresh one by then.
+    pub(crate) token: Token,
+    pub(crate) name: String,
 }
 
 impl Renewal {
     /// `cloud` must show the identity's certificate.
     pub(crate) fn new(identity: Arc<Identity>, cloud: Cloud, renewed: mpsc::Sender<()>) -> Self {
-        Self { identity, cloud, renewed }
+        Self { identity, cloud, renewed, again: None }
+    }
+
+    /// What to do when the certificate has run out, because the agent was stopped or cut off for longer than its life.
+    pub(crate) fn with_token(self, again: Option<Again>) -> Self {
+        Self { again, ..self }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
@@ -79,10 +98,16 @@ impl Renewal {
                     let left = plan.validity.remaining(now);
                     tracing::warn!(error, ?wait, ?left, "certificate runs out and cannot be renewed");
                 }
-                Urgency::Over => tracing::error!(
-                    error,
-                    "certificate has expired: no tunnel or peer takes it, empty the data folder and enrol again"
-                ),
+                Urgency::Over => match self.enrol_again().await {
+                    Ok(()) => return,
+                    Err(why) => tracing::error!(
+                        error,
+                        why,
+                        ?wait,
+                        "certificate has expired, no tunnel or peer takes it: start this agent with a valid \
+                         registration token of its group, it keeps its id and its log"
+                    ),
+                },
             }
             sleep(wait).await;
         }
@@ -97,8 +122,25 @@ impl Renewal {
         });
         let answer = answer.await.map_err(|error: CloudError| error.to_string())?;
         let issued = Issued { certificate: answer.certificate, bundle: answer.bundle };
-        self.identity.renew(&issued).map_err(|error| causes(&error))?;
+        self.show(&issued)?;
         tracing::info!(not_after_s = answer.not_after_s, "certificate renewed");
+        Ok(())
+    }
+
+    /// A gateway that gives another id has forgotten this agent; an id that does not fit the log is not taken.
+    async fn enrol_again(&self) -> Result<(), String> {
+        let again = self.again.as_ref().ok_or("no registration token is configured")?;
+        let csr = self.identity.request().map_err(|error| causes(&error))?;
+        let request = enrol::request(&again.token, csr, &again.name).map_err(|error| causes(&error))?;
+        let answer = enrol::ask(&again.cloud, &request).await.map_err(|error| error.to_string())?;
+        let (facts, issued) = enrol::read_answer(answer).map_err(|error| causes(&error))?;
+        self.show(&issued)?;
+        tracing::warn!(agent = %facts.agent, "certificate had expired, enrolled again under the same id");
+        Ok(())
+    }
+
+    fn show(&self, issued: &Issued) -> Result<(), String> {
+        self.identity.renew(issued).map_err(|error| causes(&error))?;
         // Full means that the news is on its way already.
         let _ = self.renewed.try_send(());
         Ok(())
@@ -160,7 +202,10 @@ mod tests {
     use super::*;
     use crate::{
         cloud::ALPN,
-        testing::{Site, gateway::Gateway},
+        testing::{
+            Site,
+            gateway::{Gateway, TOKEN},
+        },
     };
 
     const DAY: Duration = Duration::from_secs(86_400);
@@ -204,6 +249,47 @@ mod tests {
     fn a_clock_far_behind_does_not_renew_in_a_loop() {
         let (now, validity) = week();
         assert!(Plan::new(validity, 0).wait(now - 30 * DAY).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_expired_agent_with_a_token_gets_its_own_id_back() {
+        let site = Arc::new(Site::new());
+        let gateway = Gateway::start(site.clone(), 1).await;
+        let gateways = vec![gateway.url.parse().unwrap()];
+        let identity = site.identity(1, 1);
+        let expired = site.issue_at(
+            &identity.request().unwrap(),
+            identity.facts.group,
+            identity.facts.agent,
+            SystemTime::now() - DAY,
+        );
+        identity.renew(&expired).unwrap();
+        let (told, mut renewed) = mpsc::channel(1);
+        let tls = |shown| tls::agent_client(identity.gateways.clone(), shown, ALPN).unwrap();
+        let cloud = Cloud::new(gateways.clone(), Arc::new(Direct), tls(Some(identity.shown.clone())));
+        let renewal = Renewal::new(identity.clone(), cloud, told);
+        let plan = renewal.plan().unwrap();
+        assert_eq!(plan.urgency(SystemTime::now()), Urgency::Over);
+        renewal.renew().await.unwrap_err();
+        assert_eq!(renewal.enrol_again().await.unwrap_err(), "no registration token is configured");
+        let with = |token: &str| {
+            let cloud = Cloud::new(gateways.clone(), Arc::new(Direct), tls(None));
+            Some(Again { cloud, token: Token::from(token.to_owned()), name: "a".into() })
+        };
+        let renewal = renewal.with_token(with("old"));
+        let refused = renewal.enrol_again().await.unwrap_err();
+        assert!(refused.contains("token_rotated"), "{refused}");
+
+        let renewal = renewal.with_token(with(TOKEN));
+        renewal.renew_until_done(&plan).await;
+        assert_eq!(renewed.try_recv(), Ok(()));
+        assert!(identity.validity().unwrap().remaining(SystemTime::now()) > Duration::ZERO);
+        renewal.renew().await.unwrap();
+        // This gateway gives everybody a new id: that of somebody else is not taken.
+        let before = identity.shown.leaf();
+        let other = renewal.enrol_again().await.unwrap_err();
+        assert!(other.contains("mixed up"), "{other}");
+        assert_eq!(identity.shown.leaf(), before);
     }
 
     #[tokio::test]

@@ -55,9 +55,14 @@ impl Site {
     }
 
     pub(crate) fn issue(&self, csr: &[u8], group: GroupId, agent: AgentId) -> Issued {
+        self.issue_at(csr, group, agent, SystemTime::now())
+    }
+
+    /// A certificate for an hour from `now`.
+    pub(crate) fn issue_at(&self, csr: &[u8], group: GroupId, agent: AgentId, now: SystemTime) -> Issued {
         let request = AgentRequest::parse(csr).unwrap();
         let lifetime = Duration::from_secs(3_600);
-        let issued = self.authority.issue_agent(&request, group, agent, SystemTime::now(), lifetime).unwrap();
+        let issued = self.authority.issue_agent(&request, group, agent, now, lifetime).unwrap();
         Issued { certificate: issued.pem, bundle: self.authority.bundle_pem() }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -44,6 +44,8 @@ pub(crate) struct Wiring {
     pub(crate) sessions: Sessions,
     pub(crate) desk: Desk,
     pub(crate) budget: Budget,
+    /// Grows from one start of an agent to the next, so that the newer of two processes with one identity is known.
+    pub(crate) boot: u64,
 }
 
 /// The tunnels that are connected, to drain and close them.
@@ -84,7 +86,6 @@ pub(crate) struct Uplink {
     machine: Machine,
     tunnels: Tunnels,
     tasks: TaskTracker,
-    boot: u64,
     status: watch::Sender<UplinkStatus>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
 }
@@ -94,10 +95,9 @@ impl Uplink {
         let (status, seen) = watch::channel(UplinkStatus::default());
         let tunnels = Tunnels::default();
         let machine = Machine::new(slots, wiring.gateways.len(), Instant::now());
-        let boot = boot_id(SystemTime::now(), rand::random());
         let tasks = TaskTracker::new();
         let news = mpsc::channel(NEWS_MAX);
-        let uplink = Self { wiring, machine, tunnels: tunnels.clone(), tasks, boot, status, news };
+        let uplink = Self { wiring, machine, tunnels: tunnels.clone(), tasks, status, news };
         (uplink, tunnels, seen)
     }
 
@@ -127,7 +127,6 @@ impl Uplink {
                 let tunnel = Tunnel {
                     slot,
                     epoch,
-                    boot: self.boot,
                     gateway: self.wiring.gateways[gateway].clone(),
                     wiring: self.wiring.clone(),
                     tunnels: self.tunnels.clone(),
@@ -201,14 +200,3 @@ async fn at(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// Grows from one start of an agent to the next, so that the newer of two processes with one identity is known:
-/// milliseconds since the Unix epoch above, chance below.
-fn boot_id(now: SystemTime, random: u64) -> u64 {
-    const CHANCE_BITS: u32 = 20;
-    let ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    (u64::try_from(ms).unwrap_or(u64::MAX) << CHANCE_BITS) | (random >> (64 - CHANCE_BITS))
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,12 @@
 //! From a configuration to an agent that is about to serve.
 
-use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use thiserror::Error;
 use tokio::{
@@ -25,12 +31,14 @@ use crate::{
     membership::Membership,
     peers::{Dialer, Listener},
     probes::Probes,
-    renewal::Renewal,
+    renewal::{Again, Renewal},
     sessions::{Limits, Sessions},
     targets::Targets,
     uplink::{self, Uplink, Wiring},
 };
 
+/// A documentation address (RFC 5737), for the route to anywhere; nothing is sent there.
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 443);
 /// How long the way to the gateway is looked for, to learn our own address on it.
 const ROUTE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -69,7 +77,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     // Before enrolling: a port that is taken should not cost a use of the token.
     let socket = bind(&config, &folder).await?;
     let identity = Arc::new(identify(&config, &folder, &connector).await?);
-    let peer = advertised(&config, &socket).await?;
+    let peer = advertised(&config, &folder, &socket).await?;
     let facts = Ready {
         id: identity.facts.agent,
         group: identity.facts.group,
@@ -84,6 +92,15 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let sessions = Sessions::new(targets.clone(), group.watch(), live.subscribe(), limits);
     let cloud = cloud_of(&config, &identity, &connector)?;
     let (renewed_tx, renewed) = mpsc::channel(1);
+    let again = match config.token.clone() {
+        Some(token) => {
+            // An expired certificate, shown, would end the handshake.
+            let tls = tls::agent_client(identity.gateways.clone(), None, cloud::ALPN)?;
+            let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls);
+            Some(Again { cloud, token, name: config.name.clone() })
+        }
+        None => None,
+    };
     let wiring = Wiring {
         gateways: config.gateways.clone(),
         connector,
@@ -91,6 +108,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         sessions: sessions.clone(),
         desk: Desk::new(group.clone(), identity.clone(), sessions.carried()),
         budget: Budget::default(),
+        boot: folder.next_boot(SystemTime::now(), rand::random())?,
     };
     let (uplink, tunnels, uplink_status) = Uplink::new(wiring, config.tunnels);
     let membership = Membership {
@@ -107,7 +125,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         renewed,
         probes: Probes::new(group.clone(), targets, live.subscribe()),
         membership,
-        renewal: Renewal::new(identity, cloud, renewed_tx),
+        renewal: Renewal::new(identity, cloud, renewed_tx).with_token(again),
     };
     let readiness = readiness::Board::new();
     Ok(Agent { config, facts, group, live, sessions, tunnels, uplink_status, readiness, parts })
@@ -180,39 +198,83 @@ async fn open_group(config: &AgentConfig, facts: &Ready, identity: &Identity) ->
 }
 
 /// What the other members are told.
-async fn advertised(config: &AgentConfig, socket: &TcpListener) -> Result<String, StartError> {
+async fn advertised(
+    config: &AgentConfig,
+    folder: &Folder,
+    socket: &TcpListener,
+) -> Result<String, StartError> {
     if let Some(place) = &config.peer_advertise {
         return Ok(place.to_string());
     }
     let failed = |source| StartError::Listen { address: config.peer_listen, source };
     let mut bound = socket.local_addr().map_err(failed)?;
     if bound.ip().is_unspecified() {
-        bound.set_ip(outgoing_address(config).await);
+        bound.set_ip(own_address(config, folder).await?);
     }
     Ok(bound.to_string())
 }
 
-/// The address of the interface towards the first gateway. Nothing is sent: the kernel only chooses a route.
-async fn outgoing_address(config: &AgentConfig) -> std::net::IpAddr {
-    let look = async {
-        for gateway in &config.gateways {
-            for place in tokio::net::lookup_host((gateway.host(), gateway.port())).await? {
-                let any: SocketAddr = if place.is_ipv4() {
-                    (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
-                } else {
-                    (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-                };
-                let probe = UdpSocket::bind(any).await?;
-                if probe.connect(place).await.is_ok() {
-                    return Ok(probe.local_addr()?.ip());
-                }
+/// The address of the interface towards a gateway. A name service that is away must not move the member: then it is the
+/// one that others were told before, as long as it is ours, or that of the interface to the rest of the world.
+async fn own_address(config: &AgentConfig, folder: &Folder) -> Result<IpAddr, StartError> {
+    if let Ok(Some(found)) = timeout(ROUTE_WITHIN, towards_a_gateway(config)).await {
+        folder.remember_address(found)?;
+        return Ok(found);
+    }
+    let before = folder.remembered_address();
+    let kept = before.filter(|address| std::net::UdpSocket::bind((*address, 0)).is_ok());
+    if let Some(address) = kept.or(source_towards(ELSEWHERE).await).or(before) {
+        tracing::warn!(%address, "no gateway can be looked up, telling the others the most likely address");
+        return Ok(address);
+    }
+    tracing::warn!("own address not known, telling the others 127.0.0.1: set peer_advertise");
+    Ok(Ipv4Addr::LOCALHOST.into())
+}
+
+async fn towards_a_gateway(config: &AgentConfig) -> Option<IpAddr> {
+    for gateway in &config.gateways {
+        let Ok(places) = tokio::net::lookup_host((gateway.host(), gateway.port())).await else { continue };
+        for place in places {
+            if let Some(source) = source_towards(place).await {
+                return Some(source);
             }
         }
-        Err(io::Error::other("no way to any gateway"))
-    };
-    let found = timeout(ROUTE_WITHIN, look).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    found.unwrap_or_else(|error| {
-        tracing::warn!(%error, "own address not known, telling the others 127.0.0.1: set peer_advertise");
-        std::net::Ipv4Addr::LOCALHOST.into()
-    })
+    }
+    None
+}
+
+/// The own address on the way to `place`. Nothing is sent: the kernel only chooses a route.
+async fn source_towards(place: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr =
+        if place.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(place).await.ok()?;
+    socket.local_addr().ok().map(|own| own.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Overrides;
+
+    #[tokio::test]
+    async fn a_name_service_that_is_away_does_not_move_a_member() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let at = |gateways: &[&str]| {
+            let gateways = gateways.iter().map(|url| (*url).to_owned()).collect();
+            AgentConfig::load(None, Overrides { gateways, ..Overrides::default() }).unwrap()
+        };
+        let (away, here) = ("https://no-such-host.invalid", "https://127.0.0.1");
+        folder.remember_address("127.0.0.9".parse().unwrap()).unwrap();
+        let kept = own_address(&at(&[away]), &folder).await.unwrap();
+        assert_eq!(kept.to_string(), "127.0.0.9");
+        let found = own_address(&at(&[away, here]), &folder).await.unwrap();
+        assert_eq!(
+            found.to_string(),
+            "127.0.0.1",
+            "the second gateway is asked when the first has no address"
+        );
+        assert_eq!(folder.remembered_address(), Some(found));
+    }
 }

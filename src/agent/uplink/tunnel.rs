@@ -35,7 +35,6 @@ pub(super) enum Event {
 pub(super) struct Tunnel {
     pub(super) slot: usize,
     pub(super) epoch: u64,
-    pub(super) boot: u64,
     pub(super) gateway: GatewayUrl,
     pub(super) wiring: Wiring,
     pub(super) tunnels: Tunnels,
@@ -53,9 +52,9 @@ impl Tunnel {
     }
 
     async fn dial_and_serve(&self) -> Result<Closed, DialError> {
-        let Wiring { connector, tls, budget, .. } = &self.wiring;
+        let Wiring { connector, tls, budget, boot, .. } = &self.wiring;
         let dialed = dial(&self.gateway.to_string(), tls.clone(), connector.as_ref()).await?;
-        let hello = Hello::new(self.boot, self.epoch, u16::try_from(self.slot).unwrap_or(u16::MAX));
+        let hello = Hello::new(*boot, self.epoch, u16::try_from(self.slot).unwrap_or(u16::MAX));
         let (handle, driver) =
             run(dialed.stream, dialed.read_buf, Role::Agent, Config::default(), hello, budget);
         let driving = tokio::spawn(driver);

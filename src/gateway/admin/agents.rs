@@ -100,11 +100,8 @@ impl Api {
         self.context.store.revoke_agent(agent.id, now_s()).await?;
         let cut = self.context.registry.cut_agent(agent.id, CloseReason::Revoked);
         info!(agent = %agent.id, group = group.label(), by = %actor.0.name, tunnels = cut, "agent revoked");
-        let observed = self.context.registry.group(group.id);
-        let view = observed.and_then(|observed| observed.view.clone());
-        if view.is_some_and(|view| !view.members.contains_key(&agent.id)) {
-            return Ok(RevokeAgentResponse { membership_pending: String::new() });
-        }
+        // Also of one that has not joined yet: while its certificate holds it could, through a member that has not heard
+        // of the revocation.
         let command = Command::Remove(RemoveMember { member: agent.id.to_string() });
         let membership_pending = match self.propose(&group, actor, command).await {
             Ok(_) => String::new(),

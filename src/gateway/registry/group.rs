@@ -16,7 +16,7 @@ use warren_core::{
     balance::{Balancer, Opened, RetryBudget},
     id::{AgentId, GroupId},
 };
-use warren_tunnel::CloseReason;
+use warren_tunnel::{CloseReason, Liveness};
 use warren_wire::{convert::Snapshot, v1::control_client::ControlClient};
 
 use super::{GroupObserved, MemberObserved, NotAdmitted, Tunnel, read, tunnel::SLOTS_MAX, write};
@@ -260,7 +260,10 @@ impl Member {
             .tunnels
             .iter()
             .any(|old| same(old) && old.hello.slot == new.hello.slot && old.hello.epoch >= new.hello.epoch);
-        if stale {
+        // Of two processes with one identity the later start wins, or each would fence the other for ever.
+        let alive = |old: &Tunnel| old.state().0 != Liveness::Dead;
+        let overtaken = self.tunnels.iter().any(|old| old.hello.boot > new.hello.boot && alive(old));
+        if stale || overtaken {
             return Err(NotAdmitted::Stale);
         }
         // An agent that restarted is one process: whatever its former boot left is dead or about to be.

@@ -42,6 +42,21 @@ async fn a_restarted_agent_fences_all_that_it_left() {
 }
 
 #[tokio::test]
+async fn of_two_processes_with_one_identity_the_later_start_keeps_its_place() {
+    let registry = Registry::default();
+    let first = connect_as(&registry, 1, Hello::new(7, 1, 0), echoing).await.unwrap();
+    let second = connect_as(&registry, 1, Hello::new(8, 1, 0), echoing).await.unwrap();
+    assert_eq!(timeout(SOON, first.far.closed()).await.unwrap().reason, CloseReason::Fenced);
+    registry.remove(&first.tunnel);
+    // The earlier one does not give up; without an order the two would take turns.
+    let again = connect_as(&registry, 1, Hello::new(7, 2, 0), echoing).await;
+    assert_eq!(again.err(), Some(NotAdmitted::Stale));
+    assert_eq!(second.far.stats().liveness, Liveness::Alive);
+    registry.remove(&second.tunnel);
+    connect_as(&registry, 1, Hello::new(7, 3, 0), echoing).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_revoked_agent_is_cut_and_does_not_come_back() {
     let registry = Registry::default();
     let cut = connect(&registry, 1, echoing).await;

@@ -128,7 +128,7 @@ async fn a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once() {
 }
 
 #[tokio::test]
-async fn the_same_key_with_the_same_token_is_the_same_agent() {
+async fn the_same_key_is_the_same_agent_whichever_token_it_comes_with() {
     let Opened { store, folder: _folder } = open().await;
     let site = group(&*store, 1).await;
     let by = token(&*store, 1, &site, Some(1)).await;
@@ -137,6 +137,10 @@ async fn the_same_key_with_the_same_token_is_the_same_agent() {
     let repeated = store.enrol(&again, by, NOW).await.unwrap().unwrap();
     assert_eq!((repeated.agent, repeated.again), (first, true));
     assert_eq!(store.token(by).await.unwrap().unwrap().uses, 1);
+    let fresh = token(&*store, 2, &site, Some(1)).await;
+    let returned = store.enrol(&again, fresh, NOW).await.unwrap().unwrap();
+    assert_eq!((returned.agent, returned.again), (first, true));
+    assert_eq!(store.token(fresh).await.unwrap().unwrap().uses, 0);
     store.revoke_agent(first, NOW).await.unwrap();
     assert_eq!(store.enrol(&again, by, NOW).await.unwrap(), Err(EnrolRefusal::AgentRevoked));
 }

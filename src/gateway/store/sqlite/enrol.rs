@@ -45,7 +45,7 @@ async fn enrol_on(
         TokenState::Expired => return Ok(Err(EnrolRefusal::Expired)),
         TokenState::UsedUp | TokenState::Active => {}
     }
-    if let Some((id, revoked)) = same_key(on, token, &agent.key_hash).await? {
+    if let Some((id, revoked)) = same_key(on, agent).await? {
         let enrolled = Enrolled { agent: id, group, again: true };
         return Ok(if revoked { Err(EnrolRefusal::AgentRevoked) } else { Ok(enrolled) });
     }
@@ -79,14 +79,12 @@ async fn enrol_on(
     Ok(Ok(Enrolled { agent: agent.id, group, again: false }))
 }
 
-async fn same_key(
-    on: &mut SqliteConnection,
-    token: TokenId,
-    key_hash: &[u8; 32],
-) -> Result<Option<(AgentId, bool)>> {
-    let row = sqlx::query("SELECT id, revoked_s FROM agents WHERE token = ? AND key_hash = ?")
-        .bind(token.to_string())
-        .bind(key_hash.as_slice())
+/// The agent of the group that has this key already, and whether it was revoked. By whichever token it came: one that was
+/// away for longer than its certificate lived comes back under its id with a fresh token.
+async fn same_key(on: &mut SqliteConnection, agent: &NewAgent) -> Result<Option<(AgentId, bool)>> {
+    let row = sqlx::query("SELECT id, revoked_s FROM agents WHERE group_id = ? AND key_hash = ?")
+        .bind(agent.group.to_string())
+        .bind(agent.key_hash.as_slice())
         .fetch_optional(on)
         .await
         .map_err(failed(ACT))?;
