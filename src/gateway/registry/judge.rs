@@ -12,6 +12,8 @@ use warren_wire::convert::Snapshot;
 
 use super::{GroupObserved, MemberObserved, observed::count};
 
+type Members = BTreeMap<AgentId, MemberObserved>;
+
 /// How a group and each of its agents stand.
 #[derive(Debug, Clone)]
 pub struct Judgement {
@@ -30,7 +32,7 @@ pub fn judge(observed: Option<&GroupObserved>, enrolled: &[AgentId]) -> Judgemen
     let judged: BTreeMap<_, _> = ids
         .into_iter()
         .map(|id| {
-            let facts = facts(view, id, seen.and_then(|seen| seen.get(&id)));
+            let facts = facts(view, seen, id);
             let judged = judge_member(&facts);
             (id, (facts, judged))
         })
@@ -46,11 +48,12 @@ pub fn judge(observed: Option<&GroupObserved>, enrolled: &[AgentId]) -> Judgemen
     Judgement { group, members: judged.into_iter().map(|(id, (_, judged))| (id, judged)).collect() }
 }
 
-fn facts(view: Option<&Snapshot>, id: AgentId, seen: Option<&MemberObserved>) -> MemberFacts {
+fn facts(view: Option<&Snapshot>, members: Option<&Members>, id: AgentId) -> MemberFacts {
+    let seen = members.and_then(|members| members.get(&id));
     let member = view.and_then(|view| view.members.get(&id));
     let tunnels = seen.map_or(0, |seen| count(seen.tunnels.iter()));
     let applied = seen.and_then(|seen| seen.snapshot.as_ref()).map(|snapshot| snapshot.revision);
-    let down = view.map_or(0, |view| count(down_here_only(view, id)));
+    let down = view.map_or(0, |view| down_here_only(view, members, id));
     MemberFacts {
         intent: member.map(|member| member.intent),
         tunnels_serving: seen.map_or(0, MemberObserved::serving_tunnels),
@@ -66,14 +69,15 @@ fn facts(view: Option<&Snapshot>, id: AgentId, seen: Option<&MemberObserved>) ->
     }
 }
 
-/// Resources that the member judges Down and another one does not. A target that nobody reaches is the target's fault.
-fn down_here_only(view: &Snapshot, id: AgentId) -> impl Iterator<Item = &Name> {
-    let is_down =
-        move |member: AgentId, resource: &Name| view.resource_verdict(member, resource) == Verdict::Down;
-    view.resources.keys().filter(move |resource| {
-        let elsewhere = view.members.keys().any(|other| *other != id && !is_down(*other, resource));
-        is_down(id, resource) && elsewhere
-    })
+/// Resources that the member judges Down while another one, whose word is fresh, reaches them. A target that nobody
+/// reaches is the target's fault.
+fn down_here_only(view: &Snapshot, seen: Option<&Members>, id: AgentId) -> u32 {
+    let serving = seen.into_iter().flatten().filter(|(_, member)| member.serving_tunnels() > 0);
+    let others: Vec<AgentId> = serving.map(|(other, _)| *other).filter(|other| *other != id).collect();
+    let says = |member, resource: &Name, verdict| view.resource_verdict(member, resource) == verdict;
+    count(view.resources.keys().filter(|resource| {
+        says(id, resource, Verdict::Down) && others.iter().any(|other| says(*other, resource, Verdict::Up))
+    }))
 }
 
 /// Resources that every member which serves judges Down.
@@ -81,4 +85,55 @@ fn resources_lost(view: &Snapshot, serves: impl Fn(&AgentId) -> bool) -> u32 {
     let serving: Vec<_> = view.members.keys().filter(|id| serves(id)).collect();
     let lost = |resource| serving.iter().all(|id| view.resource_verdict(**id, resource) == Verdict::Down);
     if serving.is_empty() { 0 } else { count(view.resources.keys().filter(|resource| lost(resource))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Instant};
+
+    use warren_core::state::Judged as Said;
+    use warren_tunnel::Liveness;
+
+    use super::*;
+    use crate::{
+        registry::TunnelObserved,
+        testing::{agent, group, name, snapshot},
+    };
+
+    /// Three members, of which the third is silent; what each says of the one resource.
+    fn status(said: [Verdict; 3]) -> [MemberStatus; 2] {
+        let mut view = snapshot(1, &[1, 2, 3], &["db"]);
+        for (number, verdict) in (1..).zip(said) {
+            view.verdicts.insert((agent(number), name("db")), Said { verdict, ..Said::default() });
+        }
+        let view = Arc::new(view);
+        let tunnel = TunnelObserved {
+            slot: 0,
+            since: Instant::now(),
+            liveness: Liveness::Alive,
+            rtt: None,
+            draining: false,
+        };
+        let member = |tunnels| MemberObserved { tunnels, sessions: 0, snapshot: Some(view.clone()) };
+        let members = BTreeMap::from([
+            (agent(1), member(vec![tunnel.clone()])),
+            (agent(2), member(vec![tunnel])),
+            (agent(3), member(Vec::new())),
+        ]);
+        let observed =
+            GroupObserved { group: group(), label: "site".into(), view: Some(view.clone()), members };
+        let judgement = judge(Some(&observed), &[]);
+        [1, 2].map(|number| judgement.members[&agent(number)].status)
+    }
+
+    #[test]
+    fn a_target_that_nobody_reaches_is_not_the_members_fault() {
+        use MemberStatus::{Active, Degraded};
+        use Verdict::{Down, Suspect, Up};
+        assert_eq!(status([Down, Up, Up]), [Degraded, Active]);
+        assert_eq!(status([Down, Down, Down]), [Active, Active]);
+        // What a silent member said long ago, or a doubt, does not show that the target can be reached.
+        assert_eq!(status([Down, Down, Up]), [Active, Active]);
+        assert_eq!(status([Down, Suspect, Down]), [Active, Active]);
+    }
 }
