@@ -21,11 +21,11 @@ use warren_core::{
     id::Name,
     view::GroupView,
 };
+use warren_tunnel::dial::connect_first;
 
 use crate::{config::Live, metrics};
 
 mod failure;
-mod race;
 
 pub(crate) use failure::{DialFailure, List};
 
@@ -74,7 +74,7 @@ impl Targets {
             permitted(target, &addresses, &view.state.config.destinations, &live.veto)?
         };
         let places = addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port())).collect();
-        let socket = race::connect(places).await.map_err(|error| DialFailure::of_connect(target, error))?;
+        let socket = connect_first(places).await.map_err(|error| DialFailure::of_connect(target, error))?;
         tune(&socket).map_err(|source| DialFailure::Internal { target: target.clone(), source })?;
         Ok(socket)
     }

@@ -16,13 +16,17 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{upgrade, websocket::accept_key};
 
 mod error;
+mod race;
 #[cfg(test)]
 mod tests;
 
 pub use error::{DialError, TlsFailure};
+pub use race::connect_first;
 
 /// How long reaching the gateway's port may take, with all its addresses.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 16;
 /// How long TLS and the upgrade may take, each.
 const STEP_WITHIN: Duration = Duration::from_secs(5);
 /// Most of a refusal's body that is read, bytes.
@@ -44,7 +48,8 @@ pub trait Connector: std::fmt::Debug + Send + Sync {
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> Connecting<'a>;
 }
 
-/// Connects without a proxy: all addresses of the name in turn, 5 s together.
+/// Connects without a proxy: all addresses of the name, each with a head start over the next, 5 s together. One that is
+/// silent does not keep the others from being tried.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Direct;
 
@@ -91,14 +96,14 @@ impl Connector for Direct {
 
 async fn connect_any(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let dns = |source| DialError::Dns { host: host.to_owned(), source };
-    let mut last = dns(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
-    for address in tokio::net::lookup_host((host, port)).await.map_err(dns)? {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(source) => last = DialError::of_connect(address.to_string(), source),
-        }
+    let places: Vec<_> =
+        tokio::net::lookup_host((host, port)).await.map_err(dns)?.take(ADDRESSES_MAX).collect();
+    if places.is_empty() {
+        return Err(dns(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses")));
     }
-    Err(last)
+    // People know a gateway by one of these.
+    let address = if let [only] = *places { only.to_string() } else { format!("{host}:{port}") };
+    connect_first(places).await.map_err(|source| DialError::of_connect(address, source))
 }
 
 struct Gateway {

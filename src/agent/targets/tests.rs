@@ -154,8 +154,8 @@ async fn the_next_address_is_tried_when_the_first_fails() {
     let (gone, refused) = listener().await;
     drop(gone);
     let (_listener, open) = listener().await;
-    let socket = race::connect(vec![refused, open]).await.unwrap();
+    let socket = connect_first(vec![refused, open]).await.unwrap();
     assert_eq!(socket.peer_addr().unwrap(), open);
-    let error = race::connect(vec![refused]).await.unwrap_err();
+    let error = connect_first(vec![refused]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }

@@ -2,7 +2,7 @@ use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -233,4 +233,18 @@ fn urls_say_where_the_tunnel_is() {
         is("gw.example", 8443, "gw.example:8443", "/eu/tunnel")
     );
     assert_eq!(parse("https://[::1]:9").unwrap(), is("::1", 9, "[::1]:9", "/tunnel"));
+}
+
+#[tokio::test]
+async fn an_address_that_is_silent_does_not_keep_the_next_from_being_tried() {
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = silent.local_addr().unwrap();
+    // One connection fills a queue of this length; the kernel drops what comes after it.
+    let _listening = silent.listen(0).unwrap();
+    let _filler = TcpStream::connect(nobody).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = listener.local_addr().unwrap();
+    let socket = timeout(CONNECT_WITHIN, connect_first(vec![nobody, there])).await.unwrap().unwrap();
+    assert_eq!(socket.peer_addr().unwrap(), there);
 }

@@ -10,7 +10,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Tries the addresses in their order, each with a head start over the next; an address that fails hands over at once.
 /// Gives the first connection, or the most telling error. Waits for ever on addresses that never answer.
-pub(super) async fn connect(places: Vec<SocketAddr>) -> io::Result<TcpStream> {
+pub async fn connect_first(places: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = places.into_iter();
     let mut running = FuturesUnordered::new();
     let mut told: Option<io::Error> = None;
