@@ -9,7 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, watch},
-    time::{interval_at, sleep},
+    time::{interval_at, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -35,6 +35,8 @@ const REPEAT: Duration = Duration::from_secs(5);
 /// What a proposal may take when the gateway does not say, and at most.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// How long an accepted change may take to show here before it is answered all the same.
+const SHOWN_WITHIN: Duration = Duration::from_millis(500);
 /// Longer names of authors are cut.
 const AUTHOR_BYTES_MAX: usize = 128;
 
@@ -123,14 +125,21 @@ impl Control for Service {
     ) -> Result<Response<v1::ProposeResponse>, Status> {
         let asked = convert::read_request(request.get_ref())
             .map_err(|error| Status::invalid_argument(causes(&error)))?;
-        let timeout = if asked.timeout.is_zero() { TIMEOUT_DEFAULT } else { asked.timeout.min(TIMEOUT_MAX) };
+        let within = if asked.timeout.is_zero() { TIMEOUT_DEFAULT } else { asked.timeout.min(TIMEOUT_MAX) };
         let author = author(&asked.author);
         let group = &self.desk.group;
         let answer = match asked.command {
-            Asked::Command(command) => group.propose(asked.id, author, command, timeout).await,
-            Asked::RemoveMember(member) => group.remove_member(asked.id, author, member, timeout).await,
+            Asked::Command(command) => group.propose(asked.id, author, command, within).await,
+            Asked::RemoveMember(member) => group.remove_member(asked.id, author, member, within).await,
         };
         tracing::info!(request = %asked.id, author, outcome = told(&answer), "proposal from a gateway");
+        if let Ok(Ok(accepted)) = &answer {
+            // Whoever asks this member next should see what it has just been told.
+            let mut views = group.watch();
+            let shown = views.wait_for(|view| view.state.revision >= accepted.revision);
+            // A member that lags shows it later: the answer counts all the same.
+            let _ = timeout(SHOWN_WITHIN, shown).await;
+        }
         Ok(Response::new(response(answer)))
     }
 

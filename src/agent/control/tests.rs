@@ -54,7 +54,7 @@ async fn a_watch_tells_the_group_at_once_and_each_change() {
     let mut client = client(&member, &proof).await;
     let mut snapshots = client.watch(v1::WatchRequest {}).await.unwrap().into_inner();
     let first = snapshots.next().await.unwrap().unwrap();
-    tokio::time::timeout(PATIENCE, proof.given()).await.unwrap();
+    timeout(PATIENCE, proof.given()).await.unwrap();
     assert_eq!(first.member, member.id.to_string());
     let own = first.self_.unwrap();
     assert!(own.sessions == 7 && own.resident_bytes > 0 && own.certificate_expires_s > 0, "{own:?}");
