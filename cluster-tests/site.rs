@@ -157,11 +157,16 @@ impl Site {
         self.json(&["groups", "status", GROUP])
     }
 
-    /// How the group shows the member now; empty when it does not show it.
-    pub fn member_status(&self, id: &str) -> String {
+    /// The member in `groups status`; null when the group does not show it.
+    pub fn member(&self, id: &str) -> Value {
         let status = self.status();
         let member = status["members"].as_array().and_then(|all| all.iter().find(|one| one["id"] == id));
-        member.map(|member| field(member, "status")).unwrap_or_default()
+        member.cloned().unwrap_or_default()
+    }
+
+    /// How the group shows the member now; empty when it does not show it.
+    pub fn member_status(&self, id: &str) -> String {
+        self.member(id)["status"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The gateway's records of a resource's sessions, open and ended, newest first.
