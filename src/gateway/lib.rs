@@ -17,6 +17,7 @@ pub mod enrol;
 pub mod ingress;
 mod limit;
 pub mod listener;
+pub mod lock;
 pub mod metrics;
 pub mod registry;
 mod revoked;

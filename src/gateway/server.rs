@@ -30,6 +30,7 @@ use crate::{
     dispatch::{DispatchLimits, Dispatcher},
     ingress::{Ingress, IngressError, bind},
     listener::{ALPN, Front, ListenerLimits},
+    lock::{DataLock, LockError},
     registry::Registry,
     revoked::Leavers,
     sessions::SessionLog,
@@ -52,6 +53,8 @@ const CUT_WITHIN: Duration = Duration::from_secs(2);
 pub enum StartError {
     #[error("gateway cannot be set up")]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("cannot listen for agents and people")]
     Listen(#[source] IngressError),
     #[error("cannot tell which address is listened on")]
@@ -82,6 +85,7 @@ pub struct Gateway {
     listener: TcpListener,
     front: Arc<Front>,
     parts: Parts,
+    lock: DataLock,
     readiness: watch::Sender<bool>,
 }
 
@@ -114,6 +118,7 @@ impl Gateway {
     pub async fn build(config: GatewayConfig) -> Result<Self, StartError> {
         let now = SystemTime::now();
         let foundation = Foundation::open(&config, now).await?;
+        let lock = DataLock::take(&config.data_dir)?;
         let listener = bind::bind(config.listen).map_err(StartError::Listen)?;
         let listen = listener.local_addr().map_err(StartError::Address)?;
         let url = config.public_url.clone().unwrap_or_else(|| PublicUrl::of(listen));
@@ -130,7 +135,7 @@ impl Gateway {
         upkeep::start(&parts).await?;
         parts.ingress.restore().await?;
         let front = parts.front(&config)?;
-        Ok(Self { config, ready, listener, front, parts, readiness: watch::Sender::new(false) })
+        Ok(Self { config, ready, listener, front, parts, lock, readiness: watch::Sender::new(false) })
     }
 
     pub fn ready(&self) -> &Ready {
@@ -144,7 +149,7 @@ impl Gateway {
 
     /// Serves until `drain`, then ends in order; `stop` ends it at once. Returns the number of sessions that were cut.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) -> usize {
-        let Self { config, ready, listener, front, parts, readiness } = self;
+        let Self { config, ready, listener, front, parts, lock, readiness } = self;
         let tokens = parts.tokens.clone();
         let port = tokio::spawn(front.run(listener));
         let ingress = parts.ingress.clone();
@@ -170,6 +175,7 @@ impl Gateway {
         caretaker.abort();
         leaving.abort();
         drop(timeout(CUT_WITHIN, parts.foundation.store.close()).await);
+        drop(lock);
         info!(cut, "gateway stopped");
         cut
     }
