@@ -16,14 +16,16 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{upgrade, websocket::accept_key};
 
 mod error;
+mod proxy;
 mod race;
 #[cfg(test)]
 mod tests;
 
 pub use error::{DialError, TlsFailure};
+pub use proxy::{Proxy, ProxyError, ProxyFailure, ProxyUrlError, ViaProxy};
 pub use race::connect_first;
 
-/// How long reaching the gateway's port may take, with all its addresses.
+/// How long reaching a port may take, the gateway's or a proxy's, with its name and all of its addresses.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
@@ -60,7 +62,7 @@ pub struct Dialed {
     pub read_buf: Bytes,
 }
 
-/// Dials `https://host[:port]`; a path in the URL goes before `/tunnel`. Takes 15 s at most.
+/// Dials `https://host[:port]`; a path in the URL goes before `/tunnel`. Takes 15 s at most, through a proxy 25 s.
 pub async fn dial(url: &str, tls: Arc<ClientConfig>, connector: &dyn Connector) -> Result<Dialed, DialError> {
     let gateway = Gateway::parse(url)?;
     let socket = connector.connect(&gateway.host, gateway.port).await?;
@@ -103,7 +105,7 @@ async fn connect_any(host: &str, port: u16) -> Result<TcpStream, DialError> {
     }
     // People know a gateway by one of these.
     let address = if let [only] = *places { only.to_string() } else { format!("{host}:{port}") };
-    connect_first(places).await.map_err(|source| DialError::of_connect(address, source))
+    connect_first(race::by_turns(places)).await.map_err(|source| DialError::of_connect(address, source))
 }
 
 struct Gateway {

@@ -4,7 +4,7 @@ use std::{error::Error, io, time::Duration};
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::tls_error;
+use super::{ProxyError, tls_error};
 
 /// Why a gateway was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
+    /// A proxy did not bring us to the gateway.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("{step} took longer than {after:?}")]
     Timeout { step: &'static str, after: Duration },
     #[error("tls with {host} failed: {failure}")]
@@ -73,6 +76,7 @@ impl DialError {
             Self::Dns { .. } => "dns",
             Self::Refused { .. } => "refused",
             Self::Connect { .. } => "connect",
+            Self::Proxy(error) => error.failure.as_str(),
             Self::Timeout { .. } => "timeout",
             Self::Tls { .. } => "tls",
             Self::Rejected { .. } => "rejected",

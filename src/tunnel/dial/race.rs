@@ -32,6 +32,23 @@ pub async fn connect_first(places: Vec<SocketAddr>) -> io::Result<TcpStream> {
     Err(told.unwrap_or_else(|| io::Error::other("no address to connect to")))
 }
 
+/// The same addresses, IPv6 and IPv4 by turns, beginning with the family that the system put first: when one family
+/// leads nowhere, the other one's turn comes with the second address.
+pub(super) fn by_turns(places: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = places.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        places.into_iter().partition(|place| place.is_ipv6() == first_is_v6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut turns = Vec::new();
+    loop {
+        let (one, other) = (first.next(), second.next());
+        if one.is_none() && other.is_none() {
+            return turns;
+        }
+        turns.extend(one.into_iter().chain(other));
+    }
+}
+
 /// A host that refused was at least there: that tells more than one without a way to it.
 fn more_telling(earlier: Option<io::Error>, later: io::Error) -> io::Error {
     match earlier {

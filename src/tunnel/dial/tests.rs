@@ -2,7 +2,10 @@ use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{RootCertStore, ServerConfig, crypto::aws_lc_rs, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket},
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -247,4 +250,52 @@ async fn an_address_that_is_silent_does_not_keep_the_next_from_being_tried() {
     let there = listener.local_addr().unwrap();
     let socket = timeout(CONNECT_WITHIN, connect_first(vec![nobody, there])).await.unwrap().unwrap();
     assert_eq!(socket.peer_addr().unwrap(), there);
+}
+
+#[test]
+fn the_families_take_turns() {
+    let turns = |places: &[&str]| {
+        let places = places.iter().map(|place| place.parse().unwrap()).collect();
+        race::by_turns(places).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (a, b, c) = ("[fd00::1]:1", "[fd00::2]:1", "[fd00::3]:1");
+    assert_eq!(turns(&[a, b, c, "10.0.0.1:1", "10.0.0.2:1"]), [a, "10.0.0.1:1", b, "10.0.0.2:1", c]);
+    assert_eq!(turns(&["10.0.0.1:1", "10.0.0.2:1", a]), ["10.0.0.1:1", a, "10.0.0.2:1"]);
+    assert_eq!(turns(&[b, a]), [b, a]);
+    assert!(turns(&[]).is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_ipv6_only_is_reached() {
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let there = listener.local_addr().unwrap();
+    let socket = Direct.connect("::1", there.port()).await.unwrap();
+    assert_eq!(socket.peer_addr().unwrap(), there);
+    // The addresses before it refuse, or lead nowhere.
+    let dead = ["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
+    let socket = connect_first(race::by_turns(dead.into_iter().chain([there]).collect())).await.unwrap();
+    assert_eq!(socket.peer_addr().unwrap(), there);
+}
+
+#[tokio::test]
+async fn a_tunnel_is_dialled_through_a_proxy() {
+    let authority = Authority::new();
+    let url = gateway(authority.server(authority.issue("localhost", as_they_are)), true).await;
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = proxy.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut near, _) = proxy.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            asked.push(near.read_u8().await.unwrap());
+        }
+        let asked = String::from_utf8(asked).unwrap();
+        let to = asked.split(' ').nth(1).unwrap();
+        let mut far = TcpStream::connect(to.to_owned()).await.unwrap();
+        near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        tokio::io::copy_bidirectional(&mut near, &mut far).await
+    });
+    let via = ViaProxy::new(format!("http://{place}").parse().unwrap(), Vec::new());
+    let dialed = dial(&url, authority.client(authority.issue("agent", as_they_are)), &via).await.unwrap();
+    assert_eq!(dialed.stream.get_ref().0.peer_addr().unwrap(), place);
 }
