@@ -1,7 +1,8 @@
 //! Warren as its users meet it: real processes of the real binary, real TLS, real disks, real kill -9.
 //!
 //! A test makes a [`Site`] (one gateway, a group, some agents), points it at [`target`]s that the test itself serves,
-//! hurts it with the verbs of [`Process`], and judges by what a [`caller`] gets. Whoever wants to misbehave speaks
+//! hurts it with the verbs of [`Process`] and of a [`Relay`] on the way to the gateway, and judges by what a [`caller`] or
+//! a checked [`load`] gets. Whoever wants to misbehave speaks
 //! [`tls`] and the [`tunnel`] protocol by hand. Everything is plain blocking code: nothing of the product's own runtime
 //! can hide a fault. Waits are predicates with a deadline ([`eventually`]), logs are kept when a test fails, and every
 //! process ends with the test.
@@ -9,7 +10,10 @@
 mod binary;
 pub mod caller;
 pub mod http;
+pub mod load;
+pub mod netns;
 mod process;
+pub mod relay;
 mod site;
 pub mod target;
 pub mod tls;
@@ -18,5 +22,6 @@ mod wait;
 
 pub use binary::{warren, warren_binary};
 pub use process::Process;
+pub use relay::Relay;
 pub use site::{AgentProcess, Answer, GROUP, Site, SiteBuilder};
-pub use wait::{eventually, hold};
+pub use wait::{eventually, hold, within};

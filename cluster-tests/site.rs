@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
@@ -10,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, eventually, warren};
+use crate::{Process, Relay, eventually, warren};
 
 /// The group that every site has.
 pub const GROUP: &str = "site";
@@ -49,6 +50,7 @@ pub struct Answer {
 #[derive(Debug, Default)]
 pub struct SiteBuilder {
     gateway_args: Vec<String>,
+    gateway_file: Option<String>,
 }
 
 impl SiteBuilder {
@@ -56,6 +58,29 @@ impl SiteBuilder {
     pub fn gateway_args(mut self, args: &[&str]) -> Self {
         self.gateway_args.extend(args.iter().map(ToString::to_string));
         self
+    }
+
+    /// The gateway's configuration file.
+    pub fn gateway_file(mut self, yaml: &str) -> Self {
+        self.gateway_file = Some(yaml.to_owned());
+        self
+    }
+
+    /// Starts the gateway and one agent with so many tunnels, all of them through a relay. `agent_file` is the agent's
+    /// configuration file.
+    pub fn behind_relay(self, tunnels: usize, agent_file: &str) -> (Site, Relay) {
+        let mut site = self.start();
+        let relay = Relay::start(site.listen());
+        let file = site.path("agent.yaml");
+        fs::write(&file, agent_file).expect("the site's directory can be written");
+        site.add_agent_through(
+            &relay,
+            "agent-1",
+            &["--tunnels", &tunnels.to_string(), "--config", &text(&file)],
+        );
+        site.wait_for_members(1);
+        site.wait_for_tunnels(&relay, tunnels);
+        (site, relay)
     }
 
     /// Starts the gateway and makes the group; no agent yet.
@@ -68,6 +93,11 @@ impl SiteBuilder {
                 .to_vec();
         args.push(text(&home.join("data")));
         args.extend(self.gateway_args);
+        if let Some(yaml) = self.gateway_file {
+            let file = dir.path().join("gateway.yaml");
+            fs::write(&file, yaml).expect("a temporary directory can be written");
+            args.extend(["--config".to_owned(), text(&file)]);
+        }
         let mut gateway = Process::start("gateway", &home, &args, &[]);
         let gateway_ready = gateway.ready();
         // A restart must come back where the agents look for it.
@@ -93,10 +123,27 @@ impl Site {
         site
     }
 
+    /// Waits until the first agent has so many verified tunnels, and nothing else goes through the relay.
+    pub fn wait_for_tunnels(&self, relay: &Relay, count: usize) {
+        eventually(&format!("{count} tunnels through the relay"), Duration::from_secs(40), || {
+            let verified = self.member(&self.agents[0].id)["tunnels"] == count;
+            (verified && relay.connections().len() == count).then_some(())
+        });
+    }
+
     /// Enrols and starts one more agent, and waits until it is ready.
     pub fn add_agent(&mut self, name: &str, more: &[&str]) -> &mut AgentProcess {
+        self.add_agent_at(&self.url(), name, more)
+    }
+
+    /// As [`Site::add_agent`], for an agent that knows no other way to the gateway than the relay.
+    pub fn add_agent_through(&mut self, relay: &Relay, name: &str, more: &[&str]) -> &mut AgentProcess {
+        self.add_agent_at(&relay.url(), name, more)
+    }
+
+    fn add_agent_at(&mut self, url: &str, name: &str, more: &[&str]) -> &mut AgentProcess {
         let token = self.token(&[]);
-        let mut agent = self.start_agent(name, &token, more);
+        let mut agent = self.start_agent_at(url, name, &token, more);
         agent.id = field(&agent.process.ready(), "id");
         self.agents.push(agent);
         self.agents.last_mut().expect("it was just pushed")
@@ -104,13 +151,17 @@ impl Site {
 
     /// Starts an agent with any token; it may or may not become ready.
     pub fn start_agent(&self, name: &str, token: &str, more: &[&str]) -> AgentProcess {
+        self.start_agent_at(&self.url(), name, token, more)
+    }
+
+    fn start_agent_at(&self, url: &str, name: &str, token: &str, more: &[&str]) -> AgentProcess {
         let dir = self.path(name);
         let mut args: Vec<String> =
             ["agent", "--peer-listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--name", name]
                 .map(String::from)
                 .to_vec();
         args.extend(["--data-dir".into(), text(&dir.join("data")), "--token".into(), token.to_owned()]);
-        args.extend(["--gateway".into(), self.url(), "--ca".into(), self.ca()]);
+        args.extend(["--gateway".into(), url.to_owned(), "--ca".into(), self.ca()]);
         args.extend(more.iter().map(ToString::to_string));
         self.launch_agent(name, args, &[])
     }

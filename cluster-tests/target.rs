@@ -3,6 +3,10 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
 };
 
@@ -15,6 +19,32 @@ pub fn echo() -> SocketAddr {
         io::copy(&mut reader, &mut socket)?;
         socket.shutdown(std::net::Shutdown::Write)
     })
+}
+
+/// An echo that tells how many of its connections are open: what is left of sessions at the target's side.
+#[derive(Debug)]
+pub struct WatchedEcho {
+    pub address: SocketAddr,
+    open: Arc<AtomicUsize>,
+}
+
+impl WatchedEcho {
+    #[expect(clippy::new_without_default, reason = "it binds a port and starts a thread")]
+    pub fn new() -> Self {
+        let open = Arc::new(AtomicUsize::new(0));
+        let count = open.clone();
+        let address = serve(move |mut socket| {
+            count.fetch_add(1, SeqCst);
+            let copied = socket.try_clone().and_then(|mut reader| io::copy(&mut reader, &mut socket));
+            count.fetch_sub(1, SeqCst);
+            copied.map(drop)
+        });
+        Self { address, open }
+    }
+
+    pub fn open(&self) -> usize {
+        self.open.load(SeqCst)
+    }
 }
 
 /// Says its name to each caller and closes: shows which member's target was reached.
@@ -45,7 +75,8 @@ pub fn refusing() -> SocketAddr {
     address.try_into().expect("an IPv4 address")
 }
 
-fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> SocketAddr {
+/// Serves every connection on a thread of its own, for as long as the process lives.
+pub(crate) fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound listener has an address");
     thread::spawn(move || {

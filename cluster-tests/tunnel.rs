@@ -136,7 +136,12 @@ impl Tunnel {
     }
 
     /// Reads until the gateway closes the tunnel, and sees the stream end after it.
-    pub fn closed(mut self) -> io::Result<Closed> {
+    pub fn closed(self) -> io::Result<Closed> {
+        self.closed_while_answering(|_| false)
+    }
+
+    /// As [`Tunnel::closed`], and meanwhile answers, as an agent must, the kinds of frames that `answers` names.
+    pub fn closed_while_answering(mut self, answers: impl Fn(u8) -> bool) -> io::Result<Closed> {
         let closed = loop {
             let frame = self.next_frame()?;
             if frame.kind == CLOSE {
@@ -144,6 +149,9 @@ impl Tunnel {
                     reason: frame.payload[0],
                     detail: String::from_utf8_lossy(&frame.payload[3..]).into_owned(),
                 };
+            }
+            if answers(frame.kind) {
+                self.behave(&frame)?;
             }
         };
         match io::copy(&mut self.stream, &mut io::sink()) {

@@ -6,13 +6,20 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits until `probe` gives a value, and returns it with the time that took; panics with `what` at the deadline.
-pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> (T, Duration) {
+pub fn eventually<T>(what: &str, deadline: Duration, probe: impl FnMut() -> Option<T>) -> (T, Duration) {
+    within(deadline, probe).unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
+}
+
+/// As [`eventually`], for whom the deadline is an answer, too.
+pub fn within<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<(T, Duration)> {
     let start = Instant::now();
     loop {
         if let Some(value) = probe() {
-            return (value, start.elapsed());
+            return Some((value, start.elapsed()));
         }
-        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        if start.elapsed() >= deadline {
+            return None;
+        }
         pause();
     }
 }
@@ -26,7 +33,16 @@ pub fn hold(what: &str, time: Duration, mut probe: impl FnMut() -> bool) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "between two looks at a predicate, in plain blocking code")]
+/// Waits for the moment at which something is due, in what paces a load or a relay; a test waits with [`eventually`].
+pub(crate) fn until(due: Instant) {
+    rest(due.saturating_duration_since(Instant::now()));
+}
+
 fn pause() {
-    thread::sleep(PAUSE);
+    rest(PAUSE);
+}
+
+#[expect(clippy::disallowed_methods, reason = "plain blocking code, between two looks or two deeds")]
+fn rest(time: Duration) {
+    thread::sleep(time);
 }

@@ -1,0 +1,201 @@
+//! Much in both directions at once; each direction ends by a half close when its length has been said.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Bytes, PATIENCE, Random, bytes::mix};
+use crate::{caller, eventually, target, wait, within};
+
+/// Seed, length up, length down.
+const HEAD: usize = 24;
+const PIECE_MAX: u64 = 64 << 10;
+const VERDICT_MAX: Duration = Duration::from_secs(10);
+
+/// One session: what it moves, and how fast at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Bulk {
+    pub seed: u64,
+    pub sizes: Sizes,
+    /// Bytes a second each way; `u64::MAX` for as fast as it goes.
+    pub pace: u64,
+}
+
+/// Bytes from the caller and back to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    pub up: u64,
+    pub down: u64,
+}
+
+/// The target: checks what it gets, and says its own part.
+#[derive(Debug)]
+pub struct Exchange {
+    pub address: SocketAddr,
+    verdicts: Arc<Mutex<BTreeMap<u64, Result<(), String>>>>,
+}
+
+/// Sessions under way.
+#[derive(Debug)]
+pub struct Running {
+    callers: Vec<(Bulk, thread::JoinHandle<Result<(), String>>)>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Exchange {
+    /// Says its part at `pace` bytes a second at most.
+    pub fn start(pace: u64) -> Self {
+        let verdicts = Arc::new(Mutex::new(BTreeMap::new()));
+        let kept = verdicts.clone();
+        let address = target::serve(move |mut socket| {
+            let mut head = [0; HEAD];
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.read_exact(&mut head)?;
+            let mut words =
+                head.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().unwrap_or_default()));
+            let mut next = || words.next().unwrap_or_default();
+            let (seed, sizes) = (next(), Sizes { up: next(), down: next() });
+            let verdict = exchange(&socket, down(seed, sizes), up(seed, sizes), pace, &AtomicU64::new(0));
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, verdict);
+            Ok(())
+        });
+        Self { address, verdicts }
+    }
+
+    /// What the target says of the session, once it is over there.
+    fn verdict(&self, seed: u64) -> Result<(), String> {
+        let seen = || self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
+        within(VERDICT_MAX, seen)
+            .map_or_else(|| Err("it has not come to its end there".into()), |(verdict, _)| verdict)
+    }
+}
+
+impl Running {
+    /// Opens the sessions at `address`, and waits until all of them are under way.
+    pub fn start(address: SocketAddr, sessions: impl IntoIterator<Item = Bulk>) -> Self {
+        let moved = Arc::new(AtomicU64::new(0));
+        let begun = Arc::new(AtomicU64::new(0));
+        let start = |bulk: Bulk| {
+            let (moved, begun) = (moved.clone(), begun.clone());
+            (bulk, thread::spawn(move || bulk.run(address, &begun, &moved)))
+        };
+        let callers: Vec<_> = sessions.into_iter().map(start).collect();
+        let count = callers.len() as u64;
+        eventually("every session is open", PATIENCE, || (begun.load(SeqCst) == count).then_some(()));
+        Self { callers, moved }
+    }
+
+    /// Bytes that have come back to the callers.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(SeqCst)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.callers.iter().all(|(_, caller)| caller.is_finished())
+    }
+
+    /// Waits for all, and tells what went wrong at either end; nothing did when it is empty.
+    pub fn finish(self, target: &Exchange) -> Vec<String> {
+        let ends = self.callers.into_iter().flat_map(|(bulk, caller)| {
+            let at_caller = caller.join().unwrap_or_else(|_| Err("the caller panicked".into()));
+            let tell = move |end: &str, result: Result<(), String>| {
+                result.err().map(|why| format!("{bulk:?}, at the {end}: {why}"))
+            };
+            [tell("caller", at_caller), tell("target", target.verdict(bulk.seed))]
+        });
+        ends.flatten().collect()
+    }
+}
+
+impl Bulk {
+    fn run(self, address: SocketAddr, begun: &AtomicU64, moved: &AtomicU64) -> Result<(), String> {
+        let Self { seed, sizes, pace } = self;
+        let opened = caller::connect(address).and_then(|mut socket| {
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            let head = [seed, sizes.up, sizes.down].map(u64::to_be_bytes).concat();
+            socket.write_all(&head)?;
+            // The target's first byte shows that the session is open.
+            socket.peek(&mut [0])?;
+            Ok(socket)
+        });
+        begun.fetch_add(1, SeqCst);
+        let socket = opened.map_err(|error| format!("not opened: {error}"))?;
+        exchange(&socket, up(seed, sizes), down(seed, sizes), pace, moved)
+    }
+}
+
+fn up(seed: u64, sizes: Sizes) -> (Bytes, u64) {
+    (Bytes::new(mix(seed)), sizes.up)
+}
+
+fn down(seed: u64, sizes: Sizes) -> (Bytes, u64) {
+    (Bytes::new(mix(!seed)), sizes.down)
+}
+
+/// Says one part and hears the other, at the same time.
+fn exchange(
+    socket: &TcpStream,
+    say: (Bytes, u64),
+    hear: (Bytes, u64),
+    pace: u64,
+    heard: &AtomicU64,
+) -> Result<(), String> {
+    thread::scope(|scope| {
+        let saying = scope.spawn(|| told(socket, send(socket, say, pace)));
+        let hearing = told(socket, receive(socket, hear, heard));
+        let said = saying.join().unwrap_or_else(|_| Err("the sender panicked".into()));
+        hearing.and(said)
+    })
+}
+
+/// After a failure in one direction the other must not wait.
+fn told<T>(socket: &TcpStream, result: Result<T, String>) -> Result<T, String> {
+    if result.is_err() {
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    result
+}
+
+fn send(mut socket: &TcpStream, (bytes, length): (Bytes, u64), pace: u64) -> Result<(), String> {
+    let (mut random, mut buffer) = (Random::new(length), vec![0; PIECE_MAX as usize]);
+    let (start, mut sent) = (Instant::now(), 0);
+    while sent < length {
+        // Pieces of all sizes, so that they end anywhere in a frame.
+        let piece = (1 + random.below(PIECE_MAX)).min(length - sent);
+        let piece = &mut buffer[..piece as usize];
+        bytes.fill(sent, piece);
+        socket.write_all(piece).map_err(|error| format!("after {sent} of {length} bytes said: {error}"))?;
+        sent += piece.len() as u64;
+        wait::until(start + Duration::from_secs_f64(sent as f64 / pace as f64));
+    }
+    socket.shutdown(Shutdown::Write).map_err(|error| format!("after all {length} bytes said: {error}"))
+}
+
+fn receive(mut socket: &TcpStream, (bytes, length): (Bytes, u64), heard: &AtomicU64) -> Result<(), String> {
+    let (mut buffer, mut got) = (vec![0; PIECE_MAX as usize], 0);
+    loop {
+        let count = socket
+            .read(&mut buffer)
+            .map_err(|error| format!("after {got} of {length} bytes heard: {error}"))?;
+        if count == 0 {
+            let whole = got == length;
+            return if whole { Ok(()) } else { Err(format!("ended after {got} of {length} bytes heard")) };
+        }
+        bytes.check(got, &buffer[..count])?;
+        got += count as u64;
+        heard.fetch_add(count as u64, SeqCst);
+        if got > length {
+            return Err(format!("{got} bytes heard of {length}"));
+        }
+    }
+}
