@@ -8,6 +8,7 @@ mod scenarios {
     mod cli;
     mod demo;
     mod drain;
+    mod echo_recycle;
     mod enrolment;
     mod frames;
     mod frozen;
@@ -18,6 +19,7 @@ mod scenarios {
     mod other_group;
     mod probes;
     mod quick_start;
+    mod slow_reader;
     mod strangers;
     mod targets;
 }
