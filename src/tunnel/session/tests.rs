@@ -1,5 +1,7 @@
 use super::*;
 
+mod properties;
+
 const MS: Duration = Duration::from_millis(1);
 
 fn session() -> (Session, Budget) {
