@@ -54,6 +54,8 @@ pub struct AgentConfig {
     pub metrics: Option<SocketAddr>,
     /// Parallel tunnels, 1 to [`TUNNELS_MAX`]. Default 2.
     pub tunnels: usize,
+    /// How long sessions wait for another tunnel when theirs broke; zero resets them at once. Default 30 s.
+    pub resume_within: Duration,
     /// Timing of the group's log. Default `lan`.
     pub profile: Profile,
     /// Sessions at once, further ones are answered busy. Default 16,384.
@@ -158,6 +160,7 @@ impl AgentConfig {
             ("peer_advertise", self.peer_advertise != newer.peer_advertise),
             ("metrics", self.metrics != newer.metrics),
             ("tunnels", self.tunnels != newer.tunnels),
+            ("resume_within", self.resume_within != newer.resume_within),
             ("profile", self.profile != newer.profile),
             ("limits.sessions", self.sessions_max != newer.sessions_max),
             ("limits.pending_dials", self.pending_dials_max != newer.pending_dials_max),

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warren_core::uplink::{Command, Ending, Uplink as Machine};
-use warren_tunnel::{Budget, CloseReason, Handle, dial::Connector};
+use warren_tunnel::{Bundles, CloseReason, Handle, dial::Connector};
 
 use crate::{config::GatewayUrl, control::Desk, metrics, sessions::Sessions};
 
@@ -43,7 +43,7 @@ pub(crate) struct Wiring {
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) sessions: Sessions,
     pub(crate) desk: Desk,
-    pub(crate) budget: Budget,
+    pub(crate) bundles: Bundles,
     /// Grows from one start of an agent to the next, so that the newer of two processes with one identity is known.
     pub(crate) boot: u64,
 }

@@ -17,6 +17,7 @@
 //! | `tunnel_wait` | `5s` | how long a caller waits when no member has a tunnel |
 //! | `tunnel.ping`, `.suspect`, `.dead` | `2s`, `4s`, `8s` | liveness of tunnels, in this order of size |
 //! | `tunnel.echo` | `10s` | how often each tunnel must carry an echo |
+//! | `tunnel.resume_within` | `30s` | how long sessions wait for another tunnel when theirs broke; `0s` resets them at once |
 //! | `limits.handshakes` | 4096 | TLS handshakes at once |
 //! | `limits.connections` | 20000 | connections at once on `listen` |
 //! | `limits.tunnels` | 10000 | |
@@ -74,6 +75,7 @@ pub struct TunnelTimes {
     pub suspect: Duration,
     pub dead: Duration,
     pub echo: Duration,
+    pub resume_within: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +199,7 @@ impl Default for GatewayConfig {
                 suspect: Duration::from_secs(4),
                 dead: Duration::from_secs(8),
                 echo: Duration::from_secs(10),
+                resume_within: Duration::from_secs(30),
             },
             limits: Limits {
                 handshakes: 4_096,

@@ -202,9 +202,11 @@ impl Parts {
             ping_every: config.tunnel.ping,
             suspect_after: config.tunnel.suspect,
             dead_after: config.tunnel.dead,
+            resume_within: config.tunnel.resume_within,
             ..Default::default()
         };
         let limits = TunnelLimits {
+            gateway: foundation.gateway,
             machine,
             echo_every: config.tunnel.echo,
             tunnels_max: config.limits.tunnels,

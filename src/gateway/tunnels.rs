@@ -18,9 +18,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
+use warren_core::id::GatewayId;
 use warren_identity::{IdentityError, PeerIdentity};
 use warren_tunnel::{
-    Budget, CloseReason, Closed, Config, Handle, Hello, Role,
+    Budget, Bundles, CloseReason, Closed, Config, Handle, Hello, Role,
     echo::check_echo,
     upgrade::{self, UpgradeError, Upgrading},
 };
@@ -52,11 +53,9 @@ pub struct Tunnels {
 struct Shared {
     registry: Registry,
     store: Arc<dyn Store>,
-    machine: Config,
+    bundles: Bundles,
     echo_every: Duration,
-    budget: Budget,
-    /// Drawn at start, so that agents can tell a restart.
-    boot: u64,
+    hello: Hello,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -65,6 +64,7 @@ struct Shared {
 /// Limits and times of all tunnels.
 #[derive(Debug, Clone)]
 pub struct TunnelLimits {
+    pub gateway: GatewayId,
     pub machine: Config,
     pub echo_every: Duration,
     /// Tunnels at once.
@@ -99,13 +99,14 @@ impl Tunnels {
         limits: TunnelLimits,
         draining: CancellationToken,
     ) -> Self {
+        // The boot is drawn at start, so that agents can tell a restart.
+        let hello = Hello { place: limits.gateway.number(), ..Hello::new(rand::random(), 0, 0) };
         let shared = Shared {
             registry,
             store,
-            machine: limits.machine,
+            bundles: Bundles::new(Role::Gateway, limits.machine, Budget::new(limits.budget)),
             echo_every: limits.echo_every,
-            budget: Budget::new(limits.budget),
-            boot: rand::random(),
+            hello,
             room: Arc::new(Semaphore::new(limits.tunnels_max)),
             tasks: TaskTracker::new(),
             draining,
@@ -196,15 +197,14 @@ impl Shared {
             }
             Err(_) => return debug!(member = %identity.agent, "upgrade took too long"),
         };
-        let hello = Hello::new(self.boot, 0, 0);
-        let (handle, driver) = warren_tunnel::run(
-            stream.stream,
-            stream.read_buf,
-            Role::Gateway,
-            self.machine.clone(),
-            hello,
-            &self.budget,
-        );
+        let greeted = match self.bundles.greet(stream.stream, stream.read_buf, self.hello).await {
+            Ok(greeted) => greeted,
+            Err(closed) => {
+                rejected(Rejected::Unverified);
+                return debug!(member = %identity.agent, error = &closed as &dyn Error, "no hello");
+            }
+        };
+        let (handle, driver) = self.bundles.join(identity.agent.number(), greeted);
         let driver = self.tasks.spawn(driver);
         self.attend(handle, identity).await;
         // The driver ends when its last frame has left; it has its own deadline for that.
@@ -268,7 +268,7 @@ impl Shared {
                         tunnel.handle.close(CloseReason::NotAlive, "does not carry data");
                     } else if let Some(why) = self.expired(identity).await {
                         // Nobody revoked it: when it dials again it is told in full.
-                        tunnel.handle.close(CloseReason::Shutdown, &why);
+                        tunnel.handle.close(CloseReason::Recycled, &why);
                     }
                 }
             }

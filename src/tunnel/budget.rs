@@ -75,6 +75,14 @@ impl Budget {
         false
     }
 
+    /// Counts `bytes` of growth that another budget of the same process had granted.
+    pub(crate) fn move_grown(&self, bytes: usize) {
+        self.0.grown.fetch_add(bytes, Relaxed);
+        if let Some(parent) = &self.0.parent {
+            parent.move_grown(bytes);
+        }
+    }
+
     pub(crate) fn shrink(&self, bytes: usize) {
         self.0.grown.fetch_sub(bytes, Relaxed);
         if let Some(parent) = &self.0.parent {

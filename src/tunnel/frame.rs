@@ -55,6 +55,8 @@ pub struct Hello {
     pub window: u32,
     /// Most bytes accepted in one data frame.
     pub max_frame: u32,
+    /// Who speaks, the same after a restart: the gateway's number. Agents leave it 0, their certificate says it.
+    pub place: u64,
 }
 
 impl Hello {
@@ -69,8 +71,22 @@ impl Hello {
             slot,
             window: 256 * 1024,
             max_frame: DATA_MAX as u32,
+            place: 0,
         }
     }
+}
+
+/// Where one end of a session stands, for the other end to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ResumePoint {
+    /// All before it has come; sending goes on from here.
+    pub received: u64,
+    /// All before it has left memory, as in [`Frame::Credit`].
+    pub consumed: u64,
+    /// Bytes that may be sent beyond `consumed`.
+    pub window: u32,
+    /// The fin has come, too.
+    pub finished: bool,
 }
 
 /// What a caller wants reached.
@@ -168,19 +184,24 @@ pub enum Frame {
         reason: CloseReason,
         detail: String,
     },
-    /// Asks to carry on a session here that another tunnel carried.
+    /// Gateway: this session, which a tunnel that has ended carried, goes on here.
     Resume {
         session: u64,
-        received: u64,
-        consumed: u64,
-        window: u32,
+        point: ResumePoint,
     },
     ResumeAck {
         session: u64,
         result: ResumeResult,
-        received: u64,
-        consumed: u64,
-        window: u32,
+        point: ResumePoint,
+    },
+    /// The tunnel of that epoch is given up: whatever is still on its way there is void. From the agent it asks the gateway
+    /// to carry the sessions on here.
+    Forsaken {
+        epoch: u64,
+    },
+    /// Gateway: all sessions of the tunnel of that epoch that go on have been named; the others are over.
+    Settled {
+        epoch: u64,
     },
 }
 
@@ -205,7 +226,9 @@ impl Frame {
             | Self::Ping { .. }
             | Self::Pong { .. }
             | Self::Drain { .. }
-            | Self::Close { .. } => 0,
+            | Self::Close { .. }
+            | Self::Forsaken { .. }
+            | Self::Settled { .. } => 0,
         }
     }
 
@@ -225,6 +248,8 @@ impl Frame {
             Self::Close { .. } => T::Close,
             Self::Resume { .. } => T::Resume,
             Self::ResumeAck { .. } => T::ResumeAck,
+            Self::Forsaken { .. } => T::Forsaken,
+            Self::Settled { .. } => T::Settled,
         }
     }
 }

@@ -21,8 +21,8 @@ pub mod websocket;
 
 pub use budget::Budget;
 pub use connection::{
-    Closed, Driver, Handle, Incoming, Meter, OpenAnswer, OpenError, PeerDrain, SessionError, SessionInfo,
-    SessionStream, Stats, Status, run,
+    Bundles, Closed, Driver, Greeted, Handle, Incoming, Meter, OpenAnswer, OpenError, PeerDrain,
+    SessionError, SessionInfo, SessionStream, Stats, Status, run,
 };
 pub use frame::{CloseReason, Hello, OpenRequest, OpenResult, ResetReason, SessionKind};
 pub use machine::{Config, Liveness, Role};

@@ -17,6 +17,7 @@
 //!  (gateway)     ─────────────────▶ Opening ─────────────▶ Open ──────────────────────────────────▶ gone
 //!  (agent)       ─────────────────▶ Offered ─ accept() ──▶ Open          reset by either end ──────▶ gone
 //! ```
+//! Sessions outlive their tunnel: [`Bundle`] holds the tunnels of one pair of processes and moves sessions between them.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -30,9 +31,12 @@ use crate::{
     session::{CreditDue, Session},
 };
 
+mod bundle;
 mod config;
+mod entry;
 mod event;
 mod liveness;
+mod moving;
 mod operations;
 mod receive;
 #[cfg(test)]
@@ -40,9 +44,12 @@ mod tests;
 mod timeouts;
 mod transmit;
 
+pub use bundle::{Bundle, TunnelKey};
 pub use config::{Config, Liveness, Role};
+use entry::{Entry, Lane, SessionPhase};
 pub use event::{Event, NotSent, ProtocolError, Received, Refusal};
 use liveness::Pulse;
+use moving::Upcall;
 use transmit::Lanes;
 
 /// Endings of sessions that are told before a close; the close itself ends whatever they leave out.
@@ -76,6 +83,10 @@ pub struct Tunnel {
     lanes: Lanes,
     frames_in: u64,
     events: VecDeque<Event>,
+    /// Its sessions go on elsewhere when it breaks.
+    keeps: bool,
+    /// What only the bundle can do.
+    upcalls: Vec<Upcall>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,44 +102,6 @@ enum Phase {
 struct Drain {
     at: Instant,
     done: bool,
-}
-
-/// A session as its tunnel sees it.
-#[derive(Debug)]
-struct Entry {
-    session: Session,
-    phase: SessionPhase,
-    kind: SessionKind,
-    /// The application let go of it; what remains is sent and then forgotten.
-    released: bool,
-    /// A reader found nothing and waits for [`Event::Readable`].
-    reader_waits: bool,
-    /// A writer found no room and waits for [`Event::Writable`].
-    writer_waits: bool,
-    credit_listed: CreditDue,
-    lane: Lane,
-    /// The batch that last carried it, and how many of its frames.
-    batch: (u64, u8),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SessionPhase {
-    /// Gateway: asked for, not answered.
-    Opening {
-        deadline: Instant,
-    },
-    /// Agent: asked for, not answered.
-    Offered,
-    Open,
-    /// The tunnel is gone, but all of the peer's bytes had come and may be read, and it has all of ours.
-    Lost,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    None,
-    Sparse,
-    Bulk,
 }
 
 impl Tunnel {
@@ -157,6 +130,8 @@ impl Tunnel {
             lanes: Lanes::new(Frame::Hello(hello)),
             frames_in: 0,
             events: VecDeque::new(),
+            keeps: false,
+            upcalls: Vec::new(),
             config,
         }
     }
@@ -238,52 +213,60 @@ impl Tunnel {
     fn insert(&mut self, id: u64, kind: SessionKind, phase: SessionPhase) {
         let send_window = self.peer.map_or(0, |peer| peer.window);
         let session = Session::new(send_window, self.config.window_initial, self.budget.clone());
-        if let SessionPhase::Opening { deadline } = phase {
+        self.put(id, Entry::new(session, kind, phase));
+    }
+
+    /// Takes a session in, be it new or from another tunnel.
+    fn put(&mut self, id: u64, entry: Entry) {
+        if let Some(deadline) = entry.phase.open_deadline() {
             self.open_deadlines.insert((deadline, id));
         }
-        self.unanswered += 1;
-        self.resource_sessions += usize::from(kind == SessionKind::Resource);
-        self.last_opened = id;
-        let entry = Entry {
-            session,
-            phase,
-            kind,
-            released: false,
-            reader_waits: false,
-            writer_waits: false,
-            credit_listed: CreditDue::No,
-            lane: Lane::None,
-            batch: (0, 0),
-        };
+        self.unanswered += usize::from(entry.phase.is_unanswered());
+        self.resource_sessions += usize::from(entry.kind == SessionKind::Resource);
+        self.last_opened = self.last_opened.max(id);
         self.sessions.insert(id, entry);
     }
 
-    /// The open of a session has its answer.
-    fn answered(&mut self, id: u64) {
+    /// Puts a session into another phase.
+    fn change(&mut self, id: u64, phase: SessionPhase) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
-        if let SessionPhase::Opening { deadline } = entry.phase {
+        let before = std::mem::replace(&mut entry.phase, phase);
+        if let Some(deadline) = before.open_deadline() {
             self.open_deadlines.remove(&(deadline, id));
         }
-        if matches!(entry.phase, SessionPhase::Opening { .. } | SessionPhase::Offered) {
-            self.unanswered -= 1;
-            entry.phase = SessionPhase::Open;
+        if let Some(deadline) = phase.open_deadline() {
+            self.open_deadlines.insert((deadline, id));
         }
+        self.unanswered -= usize::from(before.is_unanswered());
+        self.unanswered += usize::from(phase.is_unanswered());
+    }
+
+    /// Takes a session out, to be dropped or moved.
+    fn take(&mut self, id: u64) -> Option<Entry> {
+        self.sessions.get(&id)?;
+        // Counted out by its phase.
+        let phase = self.sessions[&id].phase;
+        self.change(id, SessionPhase::Open);
+        let mut entry = self.sessions.remove(&id)?;
+        entry.phase = phase;
+        self.resource_sessions -= usize::from(entry.kind == SessionKind::Resource);
+        if self.sessions.is_empty() && self.sessions.capacity() > 1024 {
+            self.sessions.shrink_to_fit();
+        }
+        Some(entry)
     }
 
     fn remove(&mut self, id: u64) {
-        self.answered(id);
-        if let Some(entry) = self.sessions.remove(&id) {
-            self.resource_sessions -= usize::from(entry.kind == SessionKind::Resource);
-            if self.sessions.is_empty() && self.sessions.capacity() > 1024 {
-                self.sessions.shrink_to_fit();
-            }
-        }
+        self.take(id);
         self.check_drained();
     }
 
     /// Forgets a session that is over at both ends and that nobody holds.
     fn remove_if_over(&mut self, id: u64) {
         if self.sessions.get(&id).is_some_and(|entry| entry.released && entry.session.is_over()) {
+            if self.keeps && self.role == Role::Agent {
+                self.upcalls.push(Upcall::Over { session: id });
+            }
             self.remove(id);
         }
     }
@@ -309,7 +292,8 @@ impl Tunnel {
         }
     }
 
-    /// Ends the tunnel: sessions go, and so does all that was queued for them. What has ended before is still told.
+    /// Ends the tunnel. Sessions go, or wait for their bundle to move them, and so does all that was queued for them. What
+    /// has ended before is still told.
     fn end(&mut self, reason: CloseReason, detail: &str, by_peer: bool, say_so: bool) {
         if self.is_ended() {
             if !say_so {
@@ -320,29 +304,37 @@ impl Tunnel {
         self.phase = if say_so { Phase::Closing } else { Phase::Closed };
         let faulty = reason == CloseReason::ProtocolError;
         self.lanes.clear(if say_so && !faulty { FAREWELLS_MAX } else { 0 });
+        let mut ids: Vec<u64> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        if self.keeps {
+            if reason.keeps_sessions() {
+                ids.retain(|id| self.sessions[id].kind != SessionKind::Resource);
+            }
+            self.upcalls.push(Upcall::Ended { reason });
+        }
         if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.done) {
             drain.done = true;
-            self.events.push_back(Event::Drained { cut: self.resource_sessions });
+            let moved = self.keeps && reason.keeps_sessions();
+            let cut = if moved { 0 } else { self.resource_sessions };
+            self.events.push_back(Event::Drained { cut });
         }
         if say_so {
             self.lanes.push_control(Frame::Close { reason, detail: detail.to_owned() });
         }
-        let mut ids: Vec<u64> = self.sessions.keys().copied().collect();
-        ids.sort_unstable();
+        let cause = reason.of_sessions();
         for session in ids {
-            self.answered(session);
-            let keep = self.sessions.get_mut(&session).is_some_and(|entry| {
+            let keep = self.sessions.get(&session).is_some_and(|entry| {
                 let whole = entry.session.is_recv_complete() && entry.session.unacknowledged() == 0;
-                let keep = !entry.released && whole;
-                entry.phase = SessionPhase::Lost;
-                keep
+                !entry.released && whole
             });
-            if !keep {
+            if keep {
+                self.change(session, SessionPhase::Lost);
+            } else {
                 self.remove(session);
             }
             self.events.push_back(Event::Reset {
                 session,
-                reason: ResetReason::TunnelLost,
+                reason: cause,
                 detail: detail.to_owned(),
                 by_peer: false,
             });

@@ -15,6 +15,8 @@ pub const FRAMES_TOTAL: &str = "warren_tunnel_frames_total";
 pub const OPENS_TOTAL: &str = "warren_tunnel_opens_total";
 /// Sessions cut, by reason.
 pub const RESETS_TOTAL: &str = "warren_tunnel_resets_total";
+/// Sessions that went on when their tunnel had broken.
+pub const RESUMED_TOTAL: &str = "warren_tunnel_sessions_resumed_total";
 /// Tunnels ended, by reason.
 pub const CLOSED_TOTAL: &str = "warren_tunnel_closed_total";
 /// Round trips measured by pings.
@@ -47,6 +49,12 @@ pub const CATALOGUE: &[Metric] = &[
         kind: Kind::Counter,
         labels: &["reason"],
         help: "Sessions cut at either end or by the loss of their tunnel, by reason.",
+    },
+    Metric {
+        name: RESUMED_TOTAL,
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Sessions that went on over another tunnel when theirs had broken; counted by the gateway.",
     },
     Metric {
         name: CLOSED_TOTAL,
@@ -91,6 +99,10 @@ pub(crate) fn opened(result: OpenResult) {
 
 pub(crate) fn reset(reason: ResetReason) {
     counter!(RESETS_TOTAL, "reason" => reason.as_str()).increment(1);
+}
+
+pub(crate) fn resumed() {
+    counter!(RESUMED_TOTAL).increment(1);
 }
 
 pub(crate) fn closed(reason: CloseReason) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::budget::Budget;
+use crate::{budget::Budget, frame::ResumePoint};
 
 mod chunks;
 mod recv;
@@ -32,6 +32,8 @@ pub enum Violation {
     AfterFin { fin: u64 },
     #[error("credit for {consumed} bytes, with {acked} acknowledged and {sent} sent")]
     Credit { consumed: u64, acked: u64, sent: u64 },
+    #[error("resumed at offset {received}, with {acked} acknowledged and {sent} sent")]
+    Resume { received: u64, acked: u64, sent: u64 },
 }
 
 /// Both directions of one session. Gives its memory back to the budget when it is dropped.
@@ -46,6 +48,32 @@ impl Session {
     /// A fresh session: `send_window` bytes may be sent, `recv_window` received, before any credit.
     pub fn new(send_window: u32, recv_window: u32, budget: Budget) -> Self {
         Self { send: SendSide::new(send_window), recv: RecvSide::new(recv_window), budget }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Counts against `budget` from here on: the session has moved to another tunnel.
+    pub(crate) fn rebind(&mut self, budget: Budget) {
+        let (held, grown) = (self.send.held() + self.recv.held(), self.recv.grown());
+        budget.take(held);
+        budget.move_grown(grown);
+        let old = std::mem::replace(&mut self.budget, budget);
+        old.give(held);
+        old.shrink(grown);
+    }
+
+    /// Where this end stands, for the other end to go on from.
+    pub(crate) fn resume_point(&mut self) -> ResumePoint {
+        self.recv.point()
+    }
+
+    /// Goes on from where the other end stands.
+    pub(crate) fn resume(&mut self, point: &ResumePoint) -> Result<(), Violation> {
+        let freed = self.send.rewind(point)?;
+        self.budget.give(freed);
+        Ok(())
     }
 
     /// Queues the head of `bytes`, as much as keeps the unsent ones within `queue_max`; gives the count.

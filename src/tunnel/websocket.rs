@@ -9,6 +9,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{BufMut, BytesMut};
 use hyper::header::HeaderValue;
 
+use crate::machine::Role;
+
 mod decode;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,15 @@ pub const HEADER_MAX: usize = 14;
 pub enum Side {
     Client,
     Server,
+}
+
+impl From<Role> for Side {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Gateway => Self::Server,
+            Role::Agent => Self::Client,
+        }
+    }
 }
 
 /// What kind of frame.

@@ -17,7 +17,7 @@ use tokio::{
 use warren_group::{Group, OpenError, Options};
 use warren_identity::{TlsError, Trust, tls};
 use warren_tunnel::{
-    Budget,
+    Budget, Bundles, Config as TunnelConfig, Role,
     dial::{Connector, Direct},
 };
 
@@ -101,13 +101,14 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         }
         None => None,
     };
+    let machine = TunnelConfig { resume_within: config.resume_within, ..TunnelConfig::default() };
     let wiring = Wiring {
         gateways: config.gateways.clone(),
         connector,
         tls: tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), uplink::ALPN)?,
         sessions: sessions.clone(),
         desk: Desk::new(group.clone(), identity.clone(), sessions.carried()),
-        budget: Budget::default(),
+        bundles: Bundles::new(Role::Agent, machine, Budget::default()),
         boot: folder.next_boot(SystemTime::now(), rand::random())?,
     };
     let (uplink, tunnels, uplink_status) = Uplink::new(wiring, config.tunnels);

@@ -14,6 +14,7 @@ pub(super) fn dump(config: &AgentConfig) -> String {
         ("name", json!(config.name)),
         ("peer_listen", json!(config.peer_listen)),
         ("tunnels", json!(config.tunnels)),
+        ("resume_within", json!(time(config.resume_within))),
         ("profile", json!(config.profile.as_str())),
         ("veto", json!({"allow": live.veto.allow, "deny": live.veto.deny})),
         ("drain", json!(time(live.drain))),

@@ -46,6 +46,7 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         peer_advertise: root.parse::<Target>("peer_advertise"),
         metrics: root.parse("metrics"),
         tunnels: number(&mut root, "tunnels", 1..=TUNNELS_MAX, 2),
+        resume_within: root.duration("resume_within").unwrap_or(Duration::from_secs(30)),
         profile: root.parse("profile").unwrap_or(Profile::Lan),
         app: read_app(&mut root, &name),
         name,

@@ -3,9 +3,8 @@
 use tokio::sync::mpsc;
 use warren_core::uplink::Ending;
 use warren_tunnel::{
-    CloseReason, Closed, Config, Handle, Hello, Role,
+    CloseReason, Closed, Handle, Hello,
     dial::{DialError, TlsFailure, dial},
-    run,
 };
 
 use super::{Tunnels, Wiring};
@@ -52,11 +51,15 @@ impl Tunnel {
     }
 
     async fn dial_and_serve(&self) -> Result<Closed, DialError> {
-        let Wiring { connector, tls, budget, boot, .. } = &self.wiring;
+        let Wiring { connector, tls, bundles, boot, .. } = &self.wiring;
         let dialed = dial(&self.gateway.to_string(), tls.clone(), connector.as_ref()).await?;
         let hello = Hello::new(*boot, self.epoch, u16::try_from(self.slot).unwrap_or(u16::MAX));
-        let (handle, driver) =
-            run(dialed.stream, dialed.read_buf, Role::Agent, Config::default(), hello, budget);
+        let greeted = match bundles.greet(dialed.stream, dialed.read_buf, hello).await {
+            Ok(greeted) => greeted,
+            Err(closed) => return Ok(closed),
+        };
+        let gateway = greeted.peer.place;
+        let (handle, driver) = bundles.join(gateway, greeted);
         let driving = tokio::spawn(driver);
         if handle.ready().await.is_ok() {
             self.tunnels.lock().insert(self.epoch, handle.clone());
@@ -103,7 +106,7 @@ impl Tunnel {
 
 fn of_close(reason: CloseReason) -> Ending {
     match reason {
-        CloseReason::Shutdown => Ending::Closed,
+        CloseReason::Shutdown | CloseReason::Recycled => Ending::Closed,
         CloseReason::ProtocolError | CloseReason::VersionMismatch => Ending::Protocol,
         CloseReason::Fenced => Ending::Fenced,
         CloseReason::Revoked => Ending::Revoked,

@@ -95,6 +95,7 @@ fn tunnel(mut section: Fields<'_>, config: &mut GatewayConfig) {
     lasting(&mut section, "suspect", &mut times.suspect, bounds.clone());
     lasting(&mut section, "dead", &mut times.dead, bounds.clone());
     lasting(&mut section, "echo", &mut times.echo, bounds);
+    lasting(&mut section, "resume_within", &mut times.resume_within, Duration::ZERO..=10 * MINUTE);
     if times.ping >= times.suspect || times.suspect >= times.dead {
         section.note("dead", "ping must be shorter than suspect, and suspect shorter than dead");
     }

@@ -42,6 +42,7 @@ fn tree(config: &GatewayConfig) -> Value {
             "suspect": time(tunnel.suspect),
             "dead": time(tunnel.dead),
             "echo": time(tunnel.echo),
+            "resume_within": time(tunnel.resume_within),
         })),
     );
     let limits = &config.limits;

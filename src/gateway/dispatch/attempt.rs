@@ -95,6 +95,9 @@ impl Failed {
     fn of(error: OpenError, said: bool) -> Self {
         match error {
             OpenError::Answered { result, detail } => Self::Answered { result, detail },
+            OpenError::Cut(cut) => {
+                Self::TunnelLost { said, detail: format!("{} {}", cut.reason, cut.detail) }
+            }
             OpenError::TunnelLost(closed) => {
                 Self::TunnelLost { said, detail: format!("{} {}", closed.reason, closed.detail) }
             }

@@ -5,6 +5,7 @@ use crate::testing::{agent, group, identity, store, tunnel, until};
 
 async fn tunnels(folder: &tempfile::TempDir) -> Tunnels {
     let limits = TunnelLimits {
+        gateway: GatewayId::from_random(7),
         machine: Config::default(),
         echo_every: Duration::from_millis(50),
         tunnels_max: 10,

@@ -14,15 +14,14 @@ use tokio::{
 use tracing::{debug, trace, warn};
 
 use super::{
-    Closed,
+    Closed, Port,
     shared::{Aftermath, Shared, State, now},
     wire::{Arrival, Wire},
 };
 use crate::{
     frame::{CloseReason, Frame},
-    machine::{ProtocolError, Role},
+    machine::{ProtocolError, Role, Tunnel},
     metrics::{self, Traffic},
-    websocket::Side,
 };
 
 /// Bytes read, and written, before other tasks get their turn.
@@ -38,6 +37,7 @@ pub struct Driver<S> {
     wire: Wire<S>,
     role: Role,
     shared: Arc<Shared>,
+    port: Arc<Port>,
     timer: Pin<Box<Sleep>>,
     frames: Vec<Frame>,
     after: Aftermath,
@@ -67,17 +67,21 @@ enum Phase {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
-    pub(super) fn new(stream: S, read_buf: bytes::Bytes, role: Role, shared: Arc<Shared>) -> Self {
-        let side = match role {
-            Role::Gateway => Side::Server,
-            Role::Agent => Side::Client,
-        };
+    /// `frames` were read before and have not been looked at.
+    pub(super) fn new(
+        wire: Wire<S>,
+        frames: Vec<Frame>,
+        role: Role,
+        shared: Arc<Shared>,
+        port: Arc<Port>,
+    ) -> Self {
         Self {
-            wire: Wire::new(stream, read_buf, side),
+            wire,
             role,
             shared,
+            port,
             timer: Box::pin(sleep_until(Instant::now())),
-            frames: Vec::new(),
+            frames,
             after: Aftermath::default(),
             phase: Phase::Fresh,
             peer_ended: false,
@@ -115,21 +119,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Gives the frames to the machine; gives the count of bytes.
     fn take_in(&mut self, arrival: Result<Arrival, ProtocolError>) -> usize {
-        let (now, role) = (now(), self.role);
+        let (now, role, key) = (now(), self.role, self.port.key);
         let mut fault = None;
         let count = self.act(|state, frames| {
             for frame in frames.drain(..) {
                 trace!(?role, frame = frame.name(), session = frame.session(), "received");
-                fault = fault.take().or(state.tunnel.handle_frame(frame, now).err());
+                fault = fault.take().or(state.bundle.handle_frame(key, frame, now).err());
             }
             match arrival {
                 Ok(Arrival::Bytes(count)) => return count,
-                Ok(Arrival::End) => state.tunnel.lost("the peer closed the connection"),
-                Err(error) if !state.tunnel.is_ended() => {
-                    state.tunnel.fail(&error);
-                    fault = Some(error);
+                Ok(Arrival::End) => {
+                    state.bundle.act(key, now, |tunnel| tunnel.lost("the peer closed the connection"));
                 }
-                Err(_) => {}
+                Err(error) => {
+                    let ended = state.bundle.act(key, now, |tunnel| {
+                        let ended = tunnel.is_ended();
+                        tunnel.fail(&error);
+                        ended
+                    });
+                    fault = fault.take().or_else(|| (ended == Some(false)).then_some(error));
+                }
             }
             0
         });
@@ -169,30 +178,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Makes the next batch; false when there is nothing to say.
     fn fill(&mut self) -> bool {
         let mut state = self.shared.lock();
-        let filled = self.wire.fill(|batch| state.tunnel.poll_transmit(now(), BATCH_MAX, batch));
-        state.dispatch(&mut self.after);
+        let key = self.port.key;
+        let filled = self.wire.fill(|batch| state.bundle.poll_transmit(key, now(), BATCH_MAX, batch));
+        state.dispatch(key, &mut self.after);
         drop(state);
-        self.shared.finish(&mut self.after);
+        self.shared.finish(&self.port, &mut self.after);
         filled
     }
 
     /// The stream is broken: nothing can be said or heard on it.
     fn lose(&mut self, detail: &str) {
-        self.act(|state, _| state.tunnel.lost(detail));
+        let key = self.port.key;
+        self.act(|state, _| state.bundle.act(key, now(), |tunnel| tunnel.lost(detail)));
         self.phase = Phase::Done;
     }
 
     fn handle_timeout(&mut self) {
-        self.act(|state, _| state.tunnel.handle_timeout(now()));
+        let key = self.port.key;
+        self.act(|state, _| state.bundle.handle_timeout(key, now()));
     }
 
     /// Does something to the machine and carries out what follows from it.
     fn act<T>(&mut self, act: impl FnOnce(&mut State, &mut Vec<Frame>) -> T) -> T {
         let mut state = self.shared.lock();
         let result = act(&mut state, &mut self.frames);
-        state.dispatch(&mut self.after);
+        state.dispatch(self.port.key, &mut self.after);
         drop(state);
-        self.shared.finish(&mut self.after);
+        self.shared.finish(&self.port, &mut self.after);
         result
     }
 
@@ -200,8 +212,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn note_end(&mut self) {
         if matches!(self.phase, Phase::Fresh | Phase::Running) {
             let state = self.shared.lock();
-            if state.tunnel.is_ended() {
-                self.phase = Phase::Parting { until: Instant::now() + state.tunnel.config().close_within };
+            if let Some(tunnel) = state.bundle.tunnel(self.port.key).filter(|tunnel| tunnel.is_ended()) {
+                self.phase = Phase::Parting { until: Instant::now() + tunnel.config().close_within };
             }
         }
     }
@@ -211,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.note_end();
         if let Phase::Parting { until } = self.phase
             && !self.wire.has_batch()
-            && self.shared.lock().tunnel.is_closed()
+            && self.is_closed()
         {
             let shut = match self.wire.poll_close(cx) {
                 Poll::Ready(result) => Some(result.is_err()),
@@ -235,8 +247,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Sets the timer to the next thing due; true when that is now.
     fn arm(&mut self, cx: &mut Context<'_>) -> bool {
         let mut state = self.shared.lock();
-        let next = state.arm(self.bytes);
-        let (frames_in, frames_out) = state.tunnel.frames();
+        let key = self.port.key;
+        let next = state.arm(key, self.bytes);
+        let (frames_in, frames_out) = state.bundle.tunnel(key).map_or((0, 0), Tunnel::frames);
         drop(state);
         self.traffic[0].frames.increment(frames_in - self.frames_counted.0);
         self.traffic[1].frames.increment(frames_out - self.frames_counted.1);
@@ -252,8 +265,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.timer.as_mut().poll(cx).is_ready()
     }
 
+    fn is_closed(&self) -> bool {
+        self.shared.lock().bundle.tunnel(self.port.key).is_none_or(Tunnel::is_closed)
+    }
+
     fn closed(&self) -> Closed {
-        let closed = self.shared.lock().closed.clone();
+        let closed = self.shared.lock().closed(self.port.key).cloned();
         closed.unwrap_or_else(|| Closed {
             reason: CloseReason::NotAlive,
             detail: "the driver was stopped".to_owned(),
@@ -267,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let this = self.get_mut();
-        this.shared.lock().park(cx);
+        this.shared.lock().park(this.port.key, cx);
         this.handle_timeout();
         loop {
             let more_in = this.read(cx);
@@ -291,12 +308,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
 
 impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
+        let key = self.port.key;
         let mut state = self.shared.lock();
-        state.tunnel.lost("the driver was stopped");
-        state.dispatch(&mut self.after);
-        let closed = state.closed.clone();
+        state.bundle.act(key, now(), |tunnel| tunnel.lost("the driver was stopped"));
+        state.dispatch(key, &mut self.after);
+        let closed = state.ends.remove(&key).and_then(|end| end.closed);
+        state.bundle.leave(key);
         drop(state);
-        self.shared.finish(&mut self.after);
+        self.shared.finish(&self.port, &mut self.after);
         if let Some(Closed { reason, detail, by_peer }) = closed {
             metrics::closed(reason);
             debug!(role = ?self.role, %reason, detail, by_peer, "tunnel closed");

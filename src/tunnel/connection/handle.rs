@@ -11,12 +11,13 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Incoming, OpenAnswer, OpenError, SessionError, SessionStream,
-    shared::{Shared, Slot, now},
+    Incoming, OpenAnswer, OpenError, Port, SessionError, SessionStream,
+    shared::{Shared, now},
+    slot::Slot,
 };
 use crate::{
     frame::{CloseReason, Hello, OpenRequest, ResetReason},
-    machine::Liveness,
+    machine::{Liveness, Tunnel},
     metrics,
 };
 
@@ -67,6 +68,8 @@ pub struct Stats {
     pub sessions: usize,
     /// Sessions whose open has no answer yet; part of `sessions`.
     pub pending_opens: usize,
+    /// Sessions of the whole bundle that wait for a tunnel.
+    pub parked: usize,
     /// Bytes below TLS, with all framing.
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -79,18 +82,19 @@ pub struct Stats {
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
+    port: Arc<Port>,
 }
 
 impl Handle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, port: Arc<Port>) -> Self {
+        Self { shared, port }
     }
 
     /// Waits for the peer's hello, at most as long as the configuration gives it.
     pub async fn ready(&self) -> Result<Hello, Closed> {
         let mut status = self.status();
         let change = status.wait_for(|status| status.peer.is_some() || status.closed.is_some()).await;
-        let seen = change.map_or_else(|_| self.shared.status.borrow().clone(), |status| status.clone());
+        let seen = change.map_or_else(|_| self.port.status.borrow().clone(), |status| status.clone());
         match seen {
             Status { closed: Some(closed), .. } => Err(closed),
             Status { peer: Some(peer), .. } => Ok(peer),
@@ -111,13 +115,14 @@ impl Handle {
     /// wait for. When the answer is an error, the stream fails too.
     pub async fn open_early(&self, request: OpenRequest) -> Result<(SessionStream, OpenAnswer), OpenError> {
         self.ready().await.map_err(OpenError::TunnelLost)?;
-        self.shared.with(|state| {
-            if let Some(closed) = &state.closed {
+        let key = self.port.key;
+        self.shared.with(key, |state| {
+            if let Some(closed) = state.closed(key) {
                 return Err(OpenError::TunnelLost(closed.clone()));
             }
             // Under the lock, so that ids rise on every tunnel.
             let session = NEXT_SESSION.fetch_add(1, Relaxed);
-            match state.tunnel.open(session, request, now()) {
+            match state.bundle.open(key, session, request, now()) {
                 Ok(()) => {
                     let slot = Slot::default();
                     let stream = SessionStream::new(self.shared.clone(), session, slot.meter.clone());
@@ -135,18 +140,19 @@ impl Handle {
     /// Agent: the next session that the gateway asks for; none once the tunnel has ended.
     pub async fn accept(&self) -> Option<Incoming> {
         loop {
-            let told = self.shared.incoming.notified();
+            let told = self.port.incoming.notified();
             {
                 let mut state = self.shared.lock();
-                if let Some((session, request)) = state.incoming.pop_front() {
-                    if !state.incoming.is_empty() {
+                let end = state.ends.entry(self.port.key).or_default();
+                if let Some((session, request)) = end.incoming.pop_front() {
+                    if !end.incoming.is_empty() {
                         // One permit may stand for several: pass it on to whoever else accepts.
-                        self.shared.incoming.notify_one();
+                        self.port.incoming.notify_one();
                     }
                     return Some(Incoming::new(self.shared.clone(), session, request));
                 }
-                if state.closed.is_some() {
-                    self.shared.incoming.notify_one();
+                if self.port.status.borrow().closed.is_some() {
+                    self.port.incoming.notify_one();
                     return None;
                 }
             }
@@ -157,8 +163,8 @@ impl Handle {
     /// Cuts one session, whoever holds it. Does nothing when it is over.
     pub fn reset(&self, session: u64, reason: ResetReason, detail: &str) {
         let mut wakers = Vec::new();
-        self.shared.with(|state| {
-            state.tunnel.reset(session, reason, detail);
+        self.shared.with_session(session, |state| {
+            state.bundle.reset(session, reason, detail);
             if let Some(slot) = state.slots.get_mut(&session) {
                 let error = SessionError { reason, detail: detail.to_owned(), by_peer: false };
                 slot.fail(error, &mut wakers);
@@ -170,7 +176,10 @@ impl Handle {
     /// Asks the peer for no new sessions, waits for those that exist until `deadline`, then cuts them. Gives the number cut.
     /// The tunnel itself stays up; close it afterwards.
     pub async fn drain(&self, deadline: Duration, detail: &str) -> usize {
-        self.shared.with(|state| state.tunnel.drain(deadline, detail, now()));
+        let key = self.port.key;
+        self.shared.with(key, |state| {
+            state.bundle.act(key, now(), |tunnel| tunnel.drain(deadline, detail, now()));
+        });
         let mut status = self.status();
         let done = status.wait_for(|status| status.drained.is_some() || status.closed.is_some()).await;
         done.ok().and_then(|status| status.drained).unwrap_or(0)
@@ -178,7 +187,10 @@ impl Handle {
 
     /// Ends the tunnel and tells the peer why. [`closed`](Self::closed) says when that is done.
     pub fn close(&self, reason: CloseReason, detail: &str) {
-        self.shared.with(|state| state.tunnel.close(reason, detail));
+        let key = self.port.key;
+        self.shared.with(key, |state| {
+            state.bundle.act(key, now(), |tunnel| tunnel.close(reason, detail));
+        });
     }
 
     /// Waits until the tunnel carries nothing any more.
@@ -194,22 +206,25 @@ impl Handle {
 
     /// Follows ready, suspect, drains and the end.
     pub fn status(&self) -> watch::Receiver<Status> {
-        self.shared.status.subscribe()
+        self.port.status.subscribe()
     }
 
     pub fn stats(&self) -> Stats {
         let state = self.shared.lock();
-        let tunnel = &state.tunnel;
+        let (key, parked) = (self.port.key, state.bundle.parked());
+        let (bytes_in, bytes_out) = state.ends.get(&key).map_or((0, 0), |end| (end.bytes_in, end.bytes_out));
+        let tunnel = state.bundle.tunnel(key);
         Stats {
-            liveness: tunnel.liveness(),
-            rtt: tunnel.rtt(),
-            sessions: tunnel.sessions(),
-            pending_opens: tunnel.unanswered(),
-            bytes_in: state.bytes_in,
-            bytes_out: state.bytes_out,
-            peer: tunnel.peer().copied(),
-            draining: tunnel.is_draining(),
-            peer_draining: tunnel.is_peer_draining(),
+            liveness: tunnel.map_or(Liveness::Dead, Tunnel::liveness),
+            rtt: tunnel.and_then(Tunnel::rtt),
+            sessions: tunnel.map_or(0, Tunnel::sessions),
+            pending_opens: tunnel.map_or(0, Tunnel::unanswered),
+            parked,
+            bytes_in,
+            bytes_out,
+            peer: tunnel.and_then(Tunnel::peer).copied(),
+            draining: tunnel.is_some_and(Tunnel::is_draining),
+            peer_draining: tunnel.is_some_and(Tunnel::is_peer_draining),
         }
     }
 }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    Closed, SessionStream,
-    shared::{Answer, Shared, now},
+    Closed, SessionError, SessionStream,
+    shared::{Shared, now},
+    slot::Answer,
 };
 use crate::{
     frame::{OpenRequest, OpenResult},
@@ -22,8 +23,10 @@ pub enum OpenError {
     /// The agent, or this end's own limits, said no. Never [`OpenResult::Ok`].
     #[error("{result}: {detail}")]
     Answered { result: OpenResult, detail: String },
-    #[error("tunnel lost before the open was answered")]
+    #[error("tunnel lost before the open was asked for")]
     TunnelLost(#[source] Closed),
+    #[error("session lost before the open was answered")]
+    Cut(#[source] SessionError),
 }
 
 impl OpenError {
@@ -31,7 +34,7 @@ impl OpenError {
     pub fn result(&self) -> Option<OpenResult> {
         match self {
             Self::Answered { result, .. } => Some(*result),
-            Self::TunnelLost(_) => None,
+            Self::TunnelLost(_) | Self::Cut(_) => None,
         }
     }
 }
@@ -68,13 +71,10 @@ impl Future for OpenAnswer {
             Answer::Given(result, detail) => {
                 Poll::Ready(Err(OpenError::Answered { result: *result, detail: detail.clone() }))
             }
-            Answer::Lost => {
-                let detail = slot.error.as_ref().map_or(String::new(), |error| error.to_string());
-                Poll::Ready(Err(match &state.closed {
-                    Some(closed) => OpenError::TunnelLost(closed.clone()),
-                    None => internal(&detail),
-                }))
-            }
+            Answer::Lost => Poll::Ready(Err(match &slot.error {
+                Some(error) => OpenError::Cut(error.clone()),
+                None => internal("lost for no known reason"),
+            })),
         }
     }
 }
@@ -106,8 +106,8 @@ impl Incoming {
         self.answered = true;
         metrics::opened(OpenResult::Ok);
         let (shared, session) = (self.shared.clone(), self.session);
-        let meter = shared.with(|state| {
-            state.tunnel.accept(session);
+        let meter = shared.with_session(session, |state| {
+            state.bundle.accept(session);
             state.slots.entry(session).or_default().meter.clone()
         });
         SessionStream::new(shared, session, meter)
@@ -117,8 +117,8 @@ impl Incoming {
     pub fn refuse(mut self, result: OpenResult, detail: &str) {
         self.answered = true;
         metrics::opened(result);
-        self.shared.with(|state| {
-            state.tunnel.refuse(self.session, result, detail);
+        self.shared.with_session(self.session, |state| {
+            state.bundle.refuse(self.session, result, detail);
             state.forget(self.session);
         });
     }
@@ -143,8 +143,8 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         if !self.answered {
             metrics::opened(OpenResult::Internal);
-            self.shared.with(|state| {
-                state.tunnel.release(self.session, now());
+            self.shared.with_session(self.session, |state| {
+                state.bundle.release(self.session, now());
                 state.forget(self.session);
             });
         }

@@ -4,17 +4,17 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::shared::{Shared, State, now};
+use super::{
+    Meter,
+    shared::{Shared, State, now},
+};
 use crate::{
     frame::ResetReason,
     machine::{NotSent, Received},
@@ -42,25 +42,6 @@ impl SessionError {
 impl From<SessionError> for io::Error {
     fn from(error: SessionError) -> Self {
         Self::new(io::ErrorKind::ConnectionReset, error)
-    }
-}
-
-/// Bytes of a session so far, to be read while it lives.
-#[derive(Debug, Default)]
-pub struct Meter {
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
-impl Meter {
-    /// Bytes taken from the application to be sent.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Relaxed)
-    }
-
-    /// Bytes given to the application.
-    pub fn received(&self) -> u64 {
-        self.received.load(Relaxed)
     }
 }
 
@@ -116,7 +97,7 @@ impl SessionStream {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, SessionError>> {
-        self.shared.with(|state| match state.tunnel.recv(self.session, max, now()) {
+        self.shared.with_session(self.session, |state| match state.bundle.recv(self.session, max, now()) {
             Received::Bytes(bytes) => {
                 self.meter.received.fetch_add(bytes.len() as u64, Relaxed);
                 Poll::Ready(Ok(Some(bytes)))
@@ -141,26 +122,26 @@ impl SessionStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.shared.with(|state| {
-            let sent = state.tunnel.send(self.session, bytes);
+        self.shared.with_session(self.session, |state| {
+            let sent = state.bundle.send(self.session, bytes);
             self.sent(state, cx, sent)
         })
     }
 
     /// Bytes handed over that the other end's application has not taken yet.
     pub fn unacknowledged(&self) -> u64 {
-        self.shared.lock().tunnel.unacknowledged(self.session)
+        self.shared.lock().bundle.unacknowledged(self.session)
     }
 
     /// Ends the own direction behind what was handed over.
     pub fn finish(&self) {
-        self.shared.with(|state| state.tunnel.finish(self.session));
+        self.shared.with_session(self.session, |state| state.bundle.finish(self.session));
     }
 
     /// Cuts the session in both directions and tells the peer why.
     pub fn reset(&self, reason: ResetReason, detail: &str) {
-        self.shared.with(|state| {
-            state.tunnel.reset(self.session, reason, detail);
+        self.shared.with_session(self.session, |state| {
+            state.bundle.reset(self.session, reason, detail);
             let error = SessionError { reason, detail: detail.to_owned(), by_peer: false };
             state.slots.entry(self.session).or_default().error.get_or_insert(error);
         });
@@ -171,7 +152,7 @@ impl SessionStream {
     pub async fn cut(&self) -> SessionError {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
-            let outlives = state.tunnel.outlives(self.session);
+            let outlives = state.bundle.outlives(self.session);
             let slot = state.slots.entry(self.session).or_default();
             match slot.error.clone() {
                 Some(error) if !outlives => Poll::Ready(error),
@@ -232,12 +213,12 @@ impl AsyncWrite for SessionStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.shared.with(|state| {
+        self.shared.with_session(self.session, |state| {
             // Asked first, so that nothing is copied in vain.
-            let sent = match state.tunnel.send_room(self.session) {
+            let sent = match state.bundle.send_room(self.session) {
                 Ok(room) if room > 0 => {
                     let mut bytes = Bytes::copy_from_slice(&buf[..room.min(buf.len())]);
-                    state.tunnel.send(self.session, &mut bytes)
+                    state.bundle.send(self.session, &mut bytes)
                 }
                 other => other,
             };
@@ -258,8 +239,8 @@ impl AsyncWrite for SessionStream {
 
 impl Drop for SessionStream {
     fn drop(&mut self) {
-        self.shared.with(|state| {
-            state.tunnel.release(self.session, now());
+        self.shared.with_session(self.session, |state| {
+            state.bundle.release(self.session, now());
             state.forget(self.session);
         });
     }

@@ -138,7 +138,6 @@ async fn a_whole_tunnel_over_tls() {
     });
     let closed = timeout(Duration::from_secs(10), driver).await.unwrap();
     assert_eq!((closed.detail.as_str(), closed.by_peer), ("checked", true));
-    assert!(handle.stats().rtt.is_some());
 }
 
 #[track_caller]

@@ -57,6 +57,8 @@ codes! {
         Close = 11 "close",
         Resume = 12 "resume",
         ResumeAck = 13 "resume_ack",
+        Forsaken = 14 "forsaken",
+        Settled = 15 "settled",
     }
 }
 
@@ -116,6 +118,8 @@ codes! {
         Revoked = 7 "revoked",
         /// The member or the resource was disabled.
         Disabled = 8 "disabled",
+        /// The process at the other end was started anew and knows nothing of it.
+        PeerRestarted = 9 "peer_restarted",
     }
 }
 
@@ -136,6 +140,24 @@ codes! {
         NotAlive = 5 "not_alive",
         /// The agent already has a tunnel to this gateway.
         Duplicate = 6 "duplicate",
+        /// One end wants a fresh connection; the sessions go on there.
+        Recycled = 7 "recycled",
+    }
+}
+
+impl CloseReason {
+    /// Whether only the connection is gone: the process at the other end lives on, as far as anyone knows, and so may the
+    /// sessions.
+    pub const fn keeps_sessions(self) -> bool {
+        matches!(self, Self::NotAlive | Self::Fenced | Self::Recycled)
+    }
+
+    /// Why the sessions of a tunnel that ended so are cut, when they are.
+    pub const fn of_sessions(self) -> ResetReason {
+        match self {
+            Self::Revoked => ResetReason::Revoked,
+            _ => ResetReason::TunnelLost,
+        }
     }
 }
 
@@ -145,5 +167,9 @@ codes! {
         Ok = 0 "ok",
         /// The session is not held here (any more).
         Unknown = 1 "unknown",
+        /// It is held, and its open is still to be answered.
+        Unanswered = 2 "unanswered",
+        /// It came to its proper end: all was received and read.
+        Over = 3 "over",
     }
 }

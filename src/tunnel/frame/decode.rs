@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
     CALLER_MAX, CloseReason, DATA_MAX, DETAIL_MAX, Frame, HEADER_LEN, Hello, OpenRequest, OpenResult,
-    ResetReason, ResumeResult, SessionKind, codes::FrameType,
+    ResetReason, ResumePoint, ResumeResult, SessionKind, codes::FrameType,
 };
 
 /// Longest payload of a frame that is not data; the longest legal one is an open of some 350 bytes.
@@ -166,7 +166,8 @@ impl Head {
 }
 
 fn of_tunnel(kind: FrameType) -> bool {
-    matches!(kind, FrameType::Hello | FrameType::Ping | FrameType::Pong | FrameType::Drain | FrameType::Close)
+    use FrameType as T;
+    matches!(kind, T::Hello | T::Ping | T::Pong | T::Drain | T::Close | T::Forsaken | T::Settled)
 }
 
 fn parse(head: &Head, payload: &[u8]) -> Result<Frame, DecodeError> {
@@ -183,6 +184,7 @@ fn parse(head: &Head, payload: &[u8]) -> Result<Frame, DecodeError> {
             slot: f.u16("slot")?,
             window: f.u32("window")?,
             max_frame: f.u32("max_frame")?,
+            place: f.u64("place")?,
         }),
         FrameType::Open => {
             let kind = f.code("kind", SessionKind::from_code)?;
@@ -221,19 +223,14 @@ fn parse(head: &Head, payload: &[u8]) -> Result<Frame, DecodeError> {
         FrameType::Close => {
             Frame::Close { reason: f.code("reason", CloseReason::from_code)?, detail: f.detail()? }
         }
-        FrameType::Resume => Frame::Resume {
-            session,
-            received: f.u64("received")?,
-            consumed: f.u64("consumed")?,
-            window: f.u32("window")?,
-        },
+        FrameType::Resume => Frame::Resume { session, point: f.point()? },
         FrameType::ResumeAck => Frame::ResumeAck {
             session,
             result: f.code("result", ResumeResult::from_code)?,
-            received: f.u64("received")?,
-            consumed: f.u64("consumed")?,
-            window: f.u32("window")?,
+            point: f.point()?,
         },
+        FrameType::Forsaken => Frame::Forsaken { epoch: f.u64("epoch")? },
+        FrameType::Settled => Frame::Settled { epoch: f.u64("epoch")? },
     };
     match fields.rest.len() {
         0 => Ok(frame),
@@ -281,6 +278,15 @@ impl<'a> Fields<'a> {
     fn code<T>(&mut self, field: &'static str, from: fn(u8) -> Option<T>) -> Result<T, DecodeError> {
         let code = self.u8(field)?;
         from(code).ok_or(DecodeError::UnknownCode { frame: self.frame, field, code })
+    }
+
+    fn point(&mut self) -> Result<ResumePoint, DecodeError> {
+        Ok(ResumePoint {
+            received: self.u64("received")?,
+            consumed: self.u64("consumed")?,
+            window: self.u32("window")?,
+            finished: self.code("finished", |code| (code < 2).then_some(code == 1))?,
+        })
     }
 
     fn short_text(&mut self, field: &'static str, max: usize) -> Result<String, DecodeError> {

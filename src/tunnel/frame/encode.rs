@@ -2,7 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{CALLER_MAX, DETAIL_MAX, Frame, HEADER_LEN, NAME_MAX, OpenRequest, codes::FrameType};
+use super::{
+    CALLER_MAX, DETAIL_MAX, Frame, HEADER_LEN, NAME_MAX, OpenRequest, ResumePoint, codes::FrameType,
+};
 
 /// Appends one frame. Over-long text is cut at a character, so that encoding cannot fail.
 pub fn encode(frame: &Frame, out: &mut BytesMut) {
@@ -18,6 +20,7 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             out.put_u16(hello.slot);
             out.put_u32(hello.window);
             out.put_u32(hello.max_frame);
+            out.put_u64(hello.place);
         }
         Frame::Open { request, .. } => put_open(out, request),
         Frame::OpenAck { result, window, detail, .. } => {
@@ -47,17 +50,12 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             out.put_u8(reason.code());
             put_detail(out, detail);
         }
-        Frame::Resume { received, consumed, window, .. } => {
-            out.put_u64(*received);
-            out.put_u64(*consumed);
-            out.put_u32(*window);
-        }
-        Frame::ResumeAck { result, received, consumed, window, .. } => {
+        Frame::Resume { point, .. } => put_point(out, point),
+        Frame::ResumeAck { result, point, .. } => {
             out.put_u8(result.code());
-            out.put_u64(*received);
-            out.put_u64(*consumed);
-            out.put_u32(*window);
+            put_point(out, point);
         }
+        Frame::Forsaken { epoch } | Frame::Settled { epoch } => out.put_u64(*epoch),
     }
     let length = (out.len() - start - HEADER_LEN) as u32;
     out[start + 4..start + 8].copy_from_slice(&length.to_be_bytes());
@@ -80,6 +78,13 @@ fn header(out: &mut BytesMut, kind: FrameType, session: u64, length: u32) {
     out.put_u16(0);
     out.put_u32(length);
     out.put_u64(session);
+}
+
+fn put_point(out: &mut BytesMut, point: &ResumePoint) {
+    out.put_u64(point.received);
+    out.put_u64(point.consumed);
+    out.put_u32(point.window);
+    out.put_u8(point.finished.into());
 }
 
 fn put_open(out: &mut BytesMut, request: &OpenRequest) {

@@ -32,9 +32,18 @@ fn detail() -> impl Strategy<Value = String> {
     "\\PC{0,64}"
 }
 
+fn point() -> impl Strategy<Value = ResumePoint> {
+    any::<(u64, u64, u32, bool)>().prop_map(|(received, consumed, window, finished)| ResumePoint {
+        received,
+        consumed,
+        window,
+        finished,
+    })
+}
+
 fn frame() -> impl Strategy<Value = Frame> {
     let hello =
-        (any::<[u16; 3]>(), any::<[u64; 3]>(), any::<[u32; 2]>()).prop_map(|(shorts, longs, ints)| {
+        (any::<[u16; 3]>(), any::<[u64; 4]>(), any::<[u32; 2]>()).prop_map(|(shorts, longs, ints)| {
             Frame::Hello(Hello {
                 version_min: shorts[0],
                 version_max: shorts[1],
@@ -44,6 +53,7 @@ fn frame() -> impl Strategy<Value = Frame> {
                 slot: shorts[2],
                 window: ints[0],
                 max_frame: ints[1],
+                place: longs[3],
             })
         });
     let open = (
@@ -86,18 +96,11 @@ fn frame() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|nonce| Frame::Pong { nonce }),
         (any::<u32>(), detail()).prop_map(|(deadline_ms, detail)| Frame::Drain { deadline_ms, detail }),
         (select(CloseReason::ALL), detail()).prop_map(|(reason, detail)| Frame::Close { reason, detail }),
-        (session(), any::<(u64, u64, u32)>()).prop_map(|(session, (received, consumed, window))| {
-            Frame::Resume { session, received, consumed, window }
-        }),
-        (session(), select(ResumeResult::ALL), any::<(u64, u64, u32)>()).prop_map(
-            |(session, result, (received, consumed, window))| Frame::ResumeAck {
-                session,
-                result,
-                received,
-                consumed,
-                window
-            }
-        ),
+        (session(), point()).prop_map(|(session, point)| Frame::Resume { session, point }),
+        (session(), select(ResumeResult::ALL), point())
+            .prop_map(|(session, result, point)| Frame::ResumeAck { session, result, point }),
+        any::<u64>().prop_map(|epoch| Frame::Forsaken { epoch }),
+        any::<u64>().prop_map(|epoch| Frame::Settled { epoch }),
     ]
 }
 
@@ -222,7 +225,10 @@ fn codes_are_stable_and_reversible() {
         assert_eq!(OpenResult::from_code(result.code()), Some(*result));
     }
     assert_eq!((OpenResult::Internal.code(), OpenResult::Internal.as_str()), (9, "internal"));
-    assert_eq!((ResetReason::Disabled.code(), ResetReason::Disabled.as_str()), (8, "disabled"));
-    assert_eq!((CloseReason::Duplicate.code(), CloseReason::Duplicate.as_str()), (6, "duplicate"));
-    assert_eq!(CloseReason::from_code(7), None);
+    assert_eq!(
+        (ResetReason::PeerRestarted.code(), ResetReason::PeerRestarted.as_str()),
+        (9, "peer_restarted")
+    );
+    assert_eq!((CloseReason::Recycled.code(), CloseReason::Recycled.as_str()), (7, "recycled"));
+    assert_eq!(CloseReason::from_code(8), None);
 }

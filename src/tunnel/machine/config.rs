@@ -54,6 +54,8 @@ pub struct Config {
     pub open_grace: Duration,
     /// How long a small consumption may go unacknowledged. Default 100 ms.
     pub credit_delay: Duration,
+    /// How long a session waits for another tunnel when its own has broken; zero: it is reset at once. Default 30 s.
+    pub resume_within: Duration,
     /// How long the closing side waits for its last frame to leave. Default 1 s.
     pub close_within: Duration,
 }
@@ -77,6 +79,7 @@ impl Default for Config {
             dead_after: Duration::from_secs(8),
             open_grace: Duration::from_secs(2),
             credit_delay: Duration::from_millis(100),
+            resume_within: Duration::from_secs(30),
             close_within: Duration::from_secs(1),
         }
     }

@@ -21,6 +21,8 @@ pub enum Event {
     Readable { session: u64 },
     /// A `send` that found no room would find some.
     Writable { session: u64 },
+    /// Gateway: the session goes on, on this tunnel.
+    Resumed { session: u64 },
     /// The session is over before its end.
     Reset { session: u64, reason: ResetReason, detail: String, by_peer: bool },
     /// The peer has been silent for [`Config::suspect_after`](super::Config::suspect_after).
@@ -60,6 +62,8 @@ pub enum ProtocolError {
     Unanswered { frame: &'static str, session: u64 },
     #[error("session {session}: answered twice")]
     AnsweredTwice { session: u64 },
+    #[error("session {session}: resumed on the tunnel that carries it")]
+    ResumedInPlace { session: u64 },
     #[error("session {session}")]
     Session { session: u64, source: Violation },
     #[error("{count} opens reset before their answer within {within:?}")]

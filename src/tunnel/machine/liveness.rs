@@ -79,13 +79,17 @@ impl Pulse {
             self.waiting = true;
             self.next_ping = Some(now + self.ping_every);
         }
-        let silence = now.saturating_duration_since(self.heard);
+        let silence = self.silence(now);
         let liveness = match silence {
             _ if silence >= self.dead_after => Liveness::Dead,
             _ if silence >= self.suspect_after => Liveness::Suspect,
             _ => Liveness::Alive,
         };
         (std::mem::replace(&mut self.liveness, liveness) != liveness).then_some(liveness)
+    }
+
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

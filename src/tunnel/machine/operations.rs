@@ -9,8 +9,6 @@ use crate::frame::{CloseReason, Frame, NAME_MAX, OpenRequest, OpenResult, ResetR
 
 /// A writer that waits is called when its queue has fallen to this part of its bound.
 const WRITABLE_FRACTION: usize = 2;
-/// What a writer may queue while the budget is spent: enough to go on, too little to make it worse.
-const SPENT_QUEUE_MAX: usize = 16 * 1024;
 /// A session with no more than this to send goes before the bulk.
 pub(super) const SPARSE_MAX: usize = 2 * 1024;
 
@@ -43,7 +41,7 @@ impl Tunnel {
     /// Agent: the target is there, bytes may flow.
     pub fn accept(&mut self, id: u64) {
         if self.sessions.get(&id).is_some_and(|entry| entry.phase == SessionPhase::Offered) {
-            self.answered(id);
+            self.change(id, SessionPhase::Open);
             let window = self.config.window_initial;
             let result = OpenResult::Ok;
             self.lanes.push_control(Frame::OpenAck { session: id, result, window, detail: String::new() });
@@ -61,15 +59,8 @@ impl Tunnel {
 
     /// Bytes that [`send`](Self::send) would take now. When that is 0, [`Event::Writable`] follows.
     pub fn send_room(&mut self, id: u64) -> Result<usize, NotSent> {
-        let queue_max = self.queue_max();
-        let entry = self.sessions.get_mut(&id).filter(|entry| entry.phase != SessionPhase::Lost);
-        let entry = entry.ok_or(NotSent::Gone)?;
-        if entry.session.is_send_finished() {
-            return Err(NotSent::Finished);
-        }
-        let room = queue_max.saturating_sub(entry.session.queued());
-        entry.writer_waits = room == 0;
-        Ok(room)
+        let entry = self.sessions.get_mut(&id).ok_or(NotSent::Gone)?;
+        entry.send_room(&self.config)
     }
 
     /// Bytes taken by [`send`](Self::send) that the peer's application has not taken yet; 0 for a session that is gone.
@@ -80,37 +71,22 @@ impl Tunnel {
     /// Queues the head of `bytes`, as much as there is room for, and gives the count. When that is 0 there is no room, and
     /// [`Event::Writable`] follows.
     pub fn send(&mut self, id: u64, bytes: &mut Bytes) -> Result<usize, NotSent> {
-        let queue_max = self.queue_max();
-        let entry = self.sessions.get_mut(&id).filter(|entry| entry.phase != SessionPhase::Lost);
-        let entry = entry.ok_or(NotSent::Gone)?;
-        if entry.session.is_send_finished() {
-            return Err(NotSent::Finished);
-        }
+        let entry = self.sessions.get_mut(&id).ok_or(NotSent::Gone)?;
         let fresh = entry.session.queued() == 0;
-        let count = entry.session.push(bytes, queue_max);
-        entry.writer_waits = count == 0 && !bytes.is_empty();
-        if fresh && count <= SPARSE_MAX {
-            self.schedule(id, Lane::Sparse);
-        } else {
-            self.schedule(id, Lane::Bulk);
-        }
+        let count = entry.send(bytes, &self.config)?;
+        let lane = if fresh && count <= SPARSE_MAX { Lane::Sparse } else { Lane::Bulk };
+        self.schedule(id, lane);
         Ok(count)
     }
 
     /// The next received bytes, at most `max` of them.
     pub fn recv(&mut self, id: u64, max: usize, now: Instant) -> Received {
         let Some(entry) = self.sessions.get_mut(&id) else { return Received::Gone };
-        match entry.session.take(max) {
-            Some(bytes) => {
-                self.list_credit(id, now);
-                Received::Bytes(bytes)
-            }
-            None if entry.session.is_recv_finished() => Received::Finished,
-            None => {
-                entry.reader_waits = true;
-                Received::Nothing
-            }
+        let received = entry.recv(max);
+        if matches!(received, Received::Bytes(_)) {
+            self.list_credit(id, now);
         }
+        received
     }
 
     /// Ends our direction behind what is queued. A second call does nothing.
@@ -126,9 +102,7 @@ impl Tunnel {
         match self.sessions.get(&id).map(|entry| entry.phase) {
             None => {}
             Some(SessionPhase::Lost) => self.remove(id),
-            Some(SessionPhase::Opening { .. } | SessionPhase::Offered | SessionPhase::Open) => {
-                self.cut(id, reason, detail);
-            }
+            Some(_) => self.cut(id, reason, detail),
         }
     }
 
@@ -139,13 +113,15 @@ impl Tunnel {
         match entry.phase {
             SessionPhase::Lost => self.remove(id),
             SessionPhase::Offered => self.refuse(id, OpenResult::Internal, "the agent gave no answer"),
-            SessionPhase::Open if entry.session.is_send_finished() && entry.session.is_recv_complete() => {
+            SessionPhase::Open | SessionPhase::Resuming { opening: None }
+                if entry.session.is_send_finished() && entry.session.is_recv_complete() =>
+            {
                 entry.released = true;
                 entry.session.discard_received();
                 self.list_credit(id, now);
                 self.remove_if_over(id);
             }
-            SessionPhase::Open | SessionPhase::Opening { .. } => {
+            SessionPhase::Open | SessionPhase::Opening { .. } | SessionPhase::Resuming { .. } => {
                 let reason = match self.role {
                     Role::Gateway => ResetReason::CallerGone,
                     Role::Agent => ResetReason::TargetReset,
@@ -196,19 +172,12 @@ impl Tunnel {
 
     /// Tells a waiting writer that there is room again.
     pub(super) fn wake_writer(&mut self, id: u64) {
-        let room_at = self.queue_max() / WRITABLE_FRACTION;
         if let Some(entry) = self.sessions.get_mut(&id)
             && entry.writer_waits
-            && entry.session.queued() <= room_at
+            && entry.session.queued() <= entry.queue_max(&self.config) / WRITABLE_FRACTION
         {
             entry.writer_waits = false;
             self.events.push_back(Event::Writable { session: id });
         }
-    }
-
-    /// Unsent bytes that a session may hold now.
-    fn queue_max(&self) -> usize {
-        let max = self.config.send_queue_max;
-        if self.budget.is_spent() { max.min(SPENT_QUEUE_MAX) } else { max }
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Entry, Event, Lane, Phase, ProtocolError, Role, SessionPhase, Tunnel};
-use crate::frame::{
-    CloseReason, Frame, Hello, OpenRequest, OpenResult, ResetReason, ResumeResult, SessionKind, VERSION,
-};
+use super::{Entry, Event, Lane, Phase, ProtocolError, Role, SessionPhase, Tunnel, Upcall};
+use crate::frame::{CloseReason, Frame, Hello, OpenRequest, OpenResult, ResetReason, SessionKind, VERSION};
 
 /// The least that a hello may offer; below it the tunnel would crawl.
 const WINDOW_MIN: u32 = 4 * 1024;
@@ -82,18 +80,12 @@ impl Tunnel {
                 self.events.push_back(Event::PeerDraining { deadline, detail });
             }
             Frame::Close { reason, detail } => self.end(reason, &detail, true, false),
-            // This release keeps no sessions of lost tunnels, so that none can be carried on.
-            Frame::Resume { session, .. } => {
-                let result = ResumeResult::Unknown;
-                self.lanes.push_control(Frame::ResumeAck {
-                    session,
-                    result,
-                    received: 0,
-                    consumed: 0,
-                    window: 0,
-                });
+            Frame::Resume { session, point } => self.receive_resume(session, point)?,
+            Frame::ResumeAck { session, result, point } => {
+                self.receive_resume_answer(session, result, point, now)?;
             }
-            Frame::ResumeAck { .. } => return Err(ProtocolError::Direction(name)),
+            Frame::Forsaken { epoch } => self.upcalls.push(Upcall::Forsaken { epoch }),
+            Frame::Settled { epoch } => self.receive_settled(epoch)?,
         }
         match self.lanes.control_len() {
             count if count > self.config.control_queue_max => Err(ProtocolError::AnswersUnread { count }),
@@ -162,7 +154,7 @@ impl Tunnel {
         }
         if result == OpenResult::Ok {
             entry.session.handle_window(window);
-            self.answered(session);
+            self.change(session, SessionPhase::Open);
             self.schedule(session, Lane::Bulk);
         } else {
             self.remove(session);
@@ -211,7 +203,9 @@ impl Tunnel {
             return self.unknown(session, frame).map(|()| None);
         }
         match self.sessions.get_mut(&session) {
-            Some(entry) if matches!(entry.phase, SessionPhase::Opening { .. }) => {
+            Some(entry)
+                if matches!(entry.phase, SessionPhase::Opening { .. } | SessionPhase::Resuming { .. }) =>
+            {
                 Err(ProtocolError::Unanswered { frame, session })
             }
             entry => Ok(entry),
@@ -219,11 +213,11 @@ impl Tunnel {
     }
 
     /// Frames may be on their way while we end a session: those are no fault. Frames of a session that never was are.
-    fn unknown(&self, session: u64, frame: &'static str) -> Result<(), ProtocolError> {
+    pub(super) fn unknown(&self, session: u64, frame: &'static str) -> Result<(), ProtocolError> {
         if session > self.last_opened { Err(ProtocolError::NeverOpened { frame, session }) } else { Ok(()) }
     }
 
-    fn wake_reader(&mut self, session: u64) {
+    pub(super) fn wake_reader(&mut self, session: u64) {
         if let Some(entry) = self.sessions.get_mut(&session)
             && std::mem::take(&mut entry.reader_waits)
         {

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{CreditDue, Lane, Phase, Tunnel, operations::SPARSE_MAX};
+use super::{CreditDue, Lane, Phase, SessionPhase, Tunnel, operations::SPARSE_MAX};
 use crate::frame::{Frame, OpenResult, encode, encode_data_header};
 
 const BATCH_FRAMES: usize = 64;
@@ -70,8 +70,11 @@ impl Lanes {
     /// peer knows: a reset or a refusal that was queued says more than the loss of the tunnel.
     pub(super) fn clear(&mut self, endings_max: usize) {
         let queued = std::mem::take(&mut self.control);
-        let unheard: BTreeSet<u64> =
-            queued.iter().filter(|frame| matches!(frame, Frame::Open { .. })).map(Frame::session).collect();
+        let unheard: BTreeSet<u64> = queued
+            .iter()
+            .filter(|frame| matches!(frame, Frame::Open { .. } | Frame::Resume { .. }))
+            .map(Frame::session)
+            .collect();
         let ends = |frame: &Frame| match frame {
             Frame::Reset { session, .. } => !unheard.contains(session),
             Frame::OpenAck { result, .. } => *result != OpenResult::Ok,
@@ -131,7 +134,11 @@ impl Tunnel {
     /// Puts a session that can send in a lane, unless it is in one.
     pub(super) fn schedule(&mut self, id: u64, lane: Lane) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
-        if entry.lane != Lane::None || (entry.session.sendable() == 0 && !entry.session.fin_sendable()) {
+        let waits = matches!(entry.phase, SessionPhase::Resuming { .. });
+        if waits
+            || entry.lane != Lane::None
+            || (entry.session.sendable() == 0 && !entry.session.fin_sendable())
+        {
             return;
         }
         entry.lane = lane;

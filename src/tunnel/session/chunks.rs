@@ -69,6 +69,27 @@ impl Chunks {
         self.let_go();
     }
 
+    /// Takes all but the first `count` bytes out.
+    pub(super) fn split_off(&mut self, count: usize) -> Self {
+        debug_assert!(count <= self.len);
+        self.seal_tail();
+        let mut kept = Self::default();
+        while kept.len < count {
+            let Some(piece) = self.pop(count - kept.len) else { break };
+            kept.len += piece.len();
+            kept.whole.push_back(piece);
+        }
+        std::mem::replace(self, kept)
+    }
+
+    /// Puts `more` behind what is there.
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.seal_tail();
+        self.len += more.len;
+        self.whole.append(&mut more.whole);
+        self.tail = more.tail;
+    }
+
     /// An idle session holds no buffer, and no long list that once held some.
     fn let_go(&mut self) {
         if self.len == 0 {
@@ -119,6 +140,26 @@ mod tests {
         chunks.push(Bytes::from_static(b"x"));
         chunks.drop_front(1);
         assert!(chunks.is_empty() && chunks.pop(1).is_none());
+    }
+
+    #[test]
+    fn splits_and_joins_at_any_byte() {
+        let bytes: Vec<u8> = (0..12_000u32).map(|i| (i % 251) as u8).collect();
+        for at in [0, 1, 3, 5003, 5004, 9000, 11_999, 12_000] {
+            let mut chunks = Chunks::default();
+            let mut rest = Bytes::from(bytes.clone());
+            for len in [3, 5000, 1, 4996, 2000] {
+                chunks.push(rest.split_to(len));
+            }
+            let back = chunks.split_off(at);
+            assert_eq!((chunks.len(), back.len()), (at, 12_000 - at));
+            chunks.append(back);
+            let mut out = Vec::new();
+            while let Some(piece) = chunks.pop(usize::MAX) {
+                out.extend_from_slice(&piece);
+            }
+            assert_eq!(out, bytes);
+        }
     }
 
     #[test]

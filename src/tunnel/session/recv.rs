@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Chunks, Violation};
-use crate::budget::Budget;
+use crate::{budget::Budget, frame::ResumePoint};
 
 /// The least window that a spent budget leaves to a session.
 const WINDOW_FLOOR: u32 = 64 * 1024;
@@ -121,6 +121,19 @@ impl RecvSide {
         self.limit = self.limit.max(self.consumed + u64::from(self.window));
         self.credited = self.consumed;
         (self.consumed, (self.limit - self.consumed) as u32)
+    }
+
+    /// Where the peer goes on from; counts as a credit. What was measured on the old tunnel is forgotten.
+    pub(super) fn point(&mut self) -> ResumePoint {
+        self.epoch = None;
+        self.limit = self.limit.max(self.consumed + u64::from(self.window));
+        self.credited = self.consumed;
+        ResumePoint {
+            received: self.received,
+            consumed: self.consumed,
+            window: (self.limit - self.consumed) as u32,
+            finished: self.fin.is_some(),
+        }
     }
 
     /// Whether all has come, though perhaps not been read.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Chunks, Violation};
+use crate::frame::ResumePoint;
 
 /// Bytes on their way out: `queued` has not been sent, `retained` has been sent and not been acknowledged.
 ///
@@ -95,6 +96,25 @@ impl SendSide {
         self.retained.drop_front(freed);
         self.acked = consumed;
         self.open_window(consumed, window);
+        Ok(freed)
+    }
+
+    /// Goes back to where the other end stands: what it has not received waits to be sent again. Gives the number of
+    /// bytes that left memory.
+    pub(super) fn rewind(&mut self, point: &ResumePoint) -> Result<usize, Violation> {
+        let ResumePoint { received, consumed, window, finished } = *point;
+        let possible = consumed <= received && received <= self.sent;
+        if !possible || (finished && (received < self.sent || self.fin != Fin::Sent)) {
+            return Err(Violation::Resume { received, acked: self.acked, sent: self.sent });
+        }
+        let freed = self.credit(consumed, window)?;
+        let mut again = self.retained.split_off((received - consumed) as usize);
+        again.append(std::mem::take(&mut self.queued));
+        self.queued = again;
+        self.sent = received;
+        if self.fin == Fin::Sent && !finished {
+            self.fin = Fin::Queued;
+        }
         Ok(freed)
     }
 

@@ -50,6 +50,7 @@ impl World {
         let place = (config.ingress.host, config.ingress.ports);
         let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop.clone());
         let limits = TunnelLimits {
+            gateway: warren_core::id::GatewayId::from_random(7),
             machine: warren_tunnel::Config::default(),
             echo_every: config.tunnel.echo,
             tunnels_max: 100,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::pair::Pair;
 use crate::{
-    frame::{CloseReason, Frame, Hello, OpenRequest, OpenResult, ResetReason, ResumeResult, SessionKind},
+    frame::{
+        CloseReason, Frame, Hello, OpenRequest, OpenResult, ResetReason, ResumePoint, ResumeResult,
+        SessionKind,
+    },
     machine::{Config, Event, NotSent, Received, Tunnel},
 };
 
@@ -285,7 +288,7 @@ fn versions_must_overlap() {
 #[test]
 fn a_resume_is_answered_with_unknown() {
     let mut pair = Pair::new();
-    pair.inject_to_agent(&Frame::Resume { session: 99, received: 1, consumed: 1, window: 1 });
+    pair.inject_to_agent(&Frame::Resume { session: 99, point: ResumePoint::default() });
     let frames = pair.agent.batch(pair.now);
     assert!(
         matches!(&frames[..], [Frame::ResumeAck { session: 99, result: ResumeResult::Unknown, .. }]),
