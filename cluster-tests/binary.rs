@@ -37,8 +37,9 @@ fn build() -> PathBuf {
     }
     let status = cargo.status().expect("cargo runs, it runs this test");
     assert!(status.success(), "cargo build of the warren binary failed");
-    // The test executable stands in <target>/<profile>/deps.
-    let executable = env::current_exe().expect("the test has a path");
-    let profile = executable.ancestors().nth(2).expect("a test stands in target/profile/deps");
+    // A test stands in <target>/<profile>/deps, a program of this package in <target>/<profile>.
+    let executable = env::current_exe().expect("this program has a path");
+    let dir = executable.parent().expect("a program stands in a folder");
+    let profile = if dir.ends_with("deps") { dir.parent().expect("deps stands in a profile") } else { dir };
     profile.join("warren")
 }
