@@ -1,5 +1,6 @@
 use super::*;
 
+mod direction;
 mod properties;
 
 const MS: Duration = Duration::from_millis(1);
