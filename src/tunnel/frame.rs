@@ -152,7 +152,8 @@ pub enum Frame {
         offset: u64,
         bytes: Bytes,
     },
-    /// All before `consumed` has left the peer's memory; up to `consumed + window` may be sent.
+    /// All before `consumed` has left the peer's memory; up to `consumed + window` may be sent. The end counts as one more:
+    /// `consumed` is the length plus one when the peer's reader has come to the fin.
     Credit {
         session: u64,
         consumed: u64,

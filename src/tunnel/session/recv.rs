@@ -22,7 +22,7 @@ pub(super) struct RecvSide {
     queue: Chunks,
     received: u64,
     consumed: u64,
-    /// `consumed` as the peer last heard it.
+    /// What the peer last heard of `consumed`, and of the end, which counts as one more.
     credited: u64,
     /// What the peer was promised; never falls.
     limit: u64,
@@ -99,7 +99,7 @@ impl RecvSide {
     }
 
     pub(super) fn credit_due(&self) -> CreditDue {
-        let untold = self.consumed - self.credited;
+        let untold = self.position() - self.credited;
         if untold == 0 {
             CreditDue::No
         } else if untold >= u64::from(self.window / 4) || self.is_finished() {
@@ -109,7 +109,12 @@ impl RecvSide {
         }
     }
 
-    /// The credit to send: consumed and window. Tunes the window first.
+    /// Bytes consumed, and one for the end when the reader has come to it: only so does the peer learn that its fin came.
+    fn position(&self) -> u64 {
+        self.consumed + u64::from(self.is_finished())
+    }
+
+    /// The credit to send: consumed, with the end, and window. Tunes the window first.
     pub(super) fn credit(
         &mut self,
         now: Instant,
@@ -119,11 +124,11 @@ impl RecvSide {
     ) -> (u64, u32) {
         self.tune(now, rtt, window_max, budget);
         self.limit = self.limit.max(self.consumed + u64::from(self.window));
-        self.credited = self.consumed;
-        (self.consumed, (self.limit - self.consumed) as u32)
+        self.credited = self.position();
+        (self.credited, (self.limit - self.consumed) as u32)
     }
 
-    /// Where the peer goes on from; counts as a credit. What was measured on the old tunnel is forgotten.
+    /// Where the peer goes on from; counts as a credit for all but the end. What was measured on the old tunnel is forgotten.
     pub(super) fn point(&mut self) -> ResumePoint {
         self.epoch = None;
         self.limit = self.limit.max(self.consumed + u64::from(self.window));

@@ -29,6 +29,8 @@ enum Fin {
     Open,
     Queued,
     Sent,
+    /// The peer's reader has come to it.
+    Acknowledged,
 }
 
 impl SendSide {
@@ -87,27 +89,37 @@ impl SendSide {
         self.sent
     }
 
-    /// Takes a cumulative credit; gives the number of bytes that left memory.
+    /// Takes a cumulative credit, in which the end counts as one more; gives the number of bytes that left memory.
     pub(super) fn credit(&mut self, consumed: u64, window: u32) -> Result<usize, Violation> {
-        if consumed < self.acked || consumed > self.sent {
+        let ended = self.is_fin_sent() && consumed == self.sent + 1;
+        let bytes = consumed - u64::from(ended);
+        if bytes < self.acked || bytes > self.sent {
             return Err(Violation::Credit { consumed, acked: self.acked, sent: self.sent });
         }
+        if ended {
+            self.fin = Fin::Acknowledged;
+        }
+        Ok(self.acknowledge(bytes, window))
+    }
+
+    fn acknowledge(&mut self, consumed: u64, window: u32) -> usize {
         let freed = (consumed - self.acked) as usize;
         self.retained.drop_front(freed);
         self.acked = consumed;
         self.open_window(consumed, window);
-        Ok(freed)
+        freed
     }
 
     /// Goes back to where the other end stands: what it has not received waits to be sent again. Gives the number of
     /// bytes that left memory.
     pub(super) fn rewind(&mut self, point: &ResumePoint) -> Result<usize, Violation> {
         let ResumePoint { received, consumed, window, finished } = *point;
-        let possible = consumed <= received && received <= self.sent;
-        if !possible || (finished && (received < self.sent || self.fin != Fin::Sent)) {
+        let ended = received == self.sent && self.is_fin_sent();
+        let possible = self.acked <= consumed && consumed <= received && received <= self.sent;
+        if !possible || (finished && !ended) || (!finished && self.fin == Fin::Acknowledged) {
             return Err(Violation::Resume { received, acked: self.acked, sent: self.sent });
         }
-        let freed = self.credit(consumed, window)?;
+        let freed = self.acknowledge(consumed, window);
         let mut again = self.retained.split_off((received - consumed) as usize);
         again.append(std::mem::take(&mut self.queued));
         self.queued = again;
@@ -127,9 +139,13 @@ impl SendSide {
         self.fin != Fin::Open
     }
 
-    /// Whether the peer has consumed all of it.
+    fn is_fin_sent(&self) -> bool {
+        matches!(self.fin, Fin::Sent | Fin::Acknowledged)
+    }
+
+    /// Whether the peer has consumed all of it and knows that it was all.
     pub(super) fn is_settled(&self) -> bool {
-        self.fin == Fin::Sent && self.acked == self.sent
+        self.fin == Fin::Acknowledged
     }
 
     pub(super) fn queued(&self) -> usize {
