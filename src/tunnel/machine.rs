@@ -322,11 +322,9 @@ impl Tunnel {
             self.lanes.push_control(Frame::Close { reason, detail: detail.to_owned() });
         }
         let cause = reason.of_sessions();
+        ids.retain(|id| self.sessions[id].phase != SessionPhase::Lost);
         for session in ids {
-            let keep = self.sessions.get(&session).is_some_and(|entry| {
-                let whole = entry.session.is_recv_complete() && entry.session.unacknowledged() == 0;
-                !entry.released && whole
-            });
+            let keep = self.sessions.get(&session).is_some_and(|entry| !entry.released && entry.is_whole());
             if keep {
                 self.change(session, SessionPhase::Lost);
             } else {

@@ -26,9 +26,11 @@ use super::{
 };
 use crate::frame::{CloseReason, Frame, OpenRequest, OpenResult, ResetReason, ResumePoint, ResumeResult};
 
+mod news;
 mod over;
 mod parked;
 
+use news::News;
 use over::Over;
 use parked::{Parked, Waiting};
 
@@ -36,10 +38,9 @@ use parked::{Parked, Waiting};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelKey(u64);
 
-/// Ended tunnels that the peer was not told of; older ones it has noticed itself.
-const UNTOLD_MAX: usize = 32;
 /// A tunnel that spoke within this time is preferred for a move: the other may be about to become suspect.
 const FRESH: Duration = Duration::from_millis(2_500);
+const GIVEN_UP: &str = "the peer has given it up";
 /// How much longer the agent waits than the gateway, so that the gateway decides.
 const AGENT_GRACE: Duration = Duration::from_secs(5);
 
@@ -54,8 +55,9 @@ pub struct Bundle {
     /// Where each session is.
     homes: HashMap<u64, TunnelKey, BuildHasherDefault<IdHasher>>,
     parked: Parked,
-    /// Ended tunnels, by epoch, whose sessions have not been named on another one.
-    untold: BTreeSet<u64>,
+    news: News,
+    /// Ended tunnels whose driver has gone.
+    left: BTreeSet<TunnelKey>,
     /// Agent: sessions that came to their end.
     over: Over,
     touched: Vec<TunnelKey>,
@@ -71,7 +73,8 @@ impl Bundle {
             next_key: 0,
             homes: HashMap::default(),
             parked: Parked::default(),
-            untold: BTreeSet::new(),
+            news: News::default(),
+            left: BTreeSet::new(),
             over: Over::default(),
             touched: Vec::new(),
             events: VecDeque::new(),
@@ -85,14 +88,14 @@ impl Bundle {
         }
         self.next_key += 1;
         let key = TunnelKey(self.next_key);
+        let forsaken = self.news.is_forsaken(tunnel.epoch());
         self.tunnels.insert(key, tunnel);
-        self.give_up_suspects(now);
-        self.tell(key);
-        if self.role == Role::Gateway {
-            for id in self.parked.ids() {
-                self.move_to(key, id);
-            }
-            self.settle(key);
+        if forsaken {
+            self.act(key, now, |tunnel| tunnel.close(CloseReason::NotAlive, GIVEN_UP));
+            self.touched.push(key);
+        } else {
+            self.give_up_suspects(now);
+            self.carry_on(key);
         }
         key
     }
@@ -119,7 +122,14 @@ impl Bundle {
     /// Takes one frame of the peer. An error has ended that tunnel already.
     pub fn handle_frame(&mut self, key: TunnelKey, frame: Frame, now: Instant) -> Result<(), ProtocolError> {
         let opened = if let Frame::Open { session, .. } = frame { Some(session) } else { None };
+        let suspect = |bundle: &Self| {
+            bundle.tunnels.get(&key).is_some_and(|tunnel| tunnel.liveness() == Liveness::Suspect)
+        };
+        let before = suspect(self);
         let result = self.act(key, now, |tunnel| tunnel.handle_frame(frame, now)).unwrap_or(Ok(()));
+        if before && !suspect(self) {
+            self.recovered(key, now);
+        }
         if let Some(id) = opened.filter(|id| self.tunnels.get(&key).is_some_and(|tunnel| tunnel.holds(*id))) {
             self.homes.insert(id, key);
         }
@@ -134,10 +144,11 @@ impl Bundle {
         }
     }
 
-    /// Forgets an ended tunnel as soon as none of its sessions can be read any more.
+    /// The driver of an ended tunnel goes. The tunnel is forgotten as soon as none of its sessions can be read any more.
     pub fn leave(&mut self, key: TunnelKey) {
-        if self.tunnels.get(&key).is_some_and(|tunnel| tunnel.is_ended() && tunnel.sessions() == 0) {
-            self.tunnels.remove(&key);
+        if self.tunnels.get(&key).is_some_and(Tunnel::is_ended) {
+            self.left.insert(key);
+            self.forget_if_empty(key);
         }
     }
 
@@ -259,7 +270,7 @@ impl Bundle {
     pub fn refuse(&mut self, id: u64, result: OpenResult, detail: &str) {
         match self.place(id) {
             Place::On(tunnel) => tunnel.refuse(id, result, detail),
-            Place::Parked(_) => drop(self.parked.remove(id)),
+            Place::Parked(_) => self.parked.forget(id),
             Place::Nowhere => {}
         }
         self.homes.remove(&id);
@@ -313,7 +324,7 @@ impl Bundle {
     pub fn reset(&mut self, id: u64, reason: ResetReason, detail: &str) {
         match self.place(id) {
             Place::On(tunnel) => tunnel.reset(id, reason, detail),
-            Place::Parked(_) => drop(self.parked.remove(id)),
+            Place::Parked(_) => self.parked.forget(id),
             Place::Nowhere => {}
         }
     }
@@ -324,15 +335,14 @@ impl Bundle {
             Place::On(_) => {
                 if let Some(key) = self.home(id) {
                     self.act(key, now, |tunnel| tunnel.release(id, now));
-                    // Only now may a tunnel that ended before be forgotten.
-                    self.leave(key);
+                    self.forget_if_empty(key);
                 }
             }
-            Place::Parked(entry) if entry.session.is_send_finished() && entry.session.is_recv_complete() => {
+            Place::Parked(entry) if entry.may_linger() => {
                 entry.released = true;
                 entry.session.discard_received();
             }
-            Place::Parked(_) => drop(self.parked.remove(id)),
+            Place::Parked(_) => self.parked.forget(id),
             Place::Nowhere => {}
         }
         self.homes.remove(&id);
@@ -340,8 +350,17 @@ impl Bundle {
 
     /// The tunnel has ended, but this session can still be read to its proper end.
     pub fn outlives(&self, id: u64) -> bool {
-        let tunnel = self.homes.get(&id).and_then(|key| self.tunnels.get(key));
-        tunnel.is_some_and(|tunnel| tunnel.outlives(id))
+        match self.homes.get(&id).and_then(|key| self.tunnels.get(key)) {
+            Some(tunnel) => tunnel.outlives(id),
+            None => self.parked.get(id).is_some_and(|entry| entry.phase == SessionPhase::Lost),
+        }
+    }
+
+    fn forget_if_empty(&mut self, key: TunnelKey) {
+        if self.left.contains(&key) && self.tunnels.get(&key).is_none_or(|tunnel| tunnel.sessions() == 0) {
+            self.left.remove(&key);
+            self.tunnels.remove(&key);
+        }
     }
 
     fn place(&mut self, id: u64) -> Place<'_> {
@@ -362,14 +381,15 @@ enum Place<'a> {
 /// Moves.
 impl Bundle {
     fn answer_upcalls(&mut self, key: TunnelKey, now: Instant) {
-        let Some(tunnel) = self.tunnels.get_mut(&key) else { return };
-        for upcall in tunnel.take_upcalls() {
-            match upcall {
-                Upcall::Ended { reason } => self.ended(key, reason, now),
-                Upcall::Resume { session, point } => self.resume_here(key, session, &point),
-                Upcall::Forsaken { epoch } => self.forsaken(key, epoch, now),
-                Upcall::Settled { epoch } => self.settled(epoch, now),
-                Upcall::Over { session } => self.over.insert(session),
+        while let Some(tunnel) = self.tunnels.get_mut(&key).filter(|tunnel| tunnel.has_upcalls()) {
+            for upcall in tunnel.take_upcalls() {
+                match upcall {
+                    Upcall::Ended { reason } => self.ended(key, reason, now),
+                    Upcall::Resume { session, point } => self.resume_here(key, session, &point, now),
+                    Upcall::Forsaken { epoch } => self.forsaken(key, epoch, now),
+                    Upcall::Settled { epoch } => self.settled(epoch, now),
+                    Upcall::Over { session } => self.over.insert(session),
+                }
             }
         }
     }
@@ -379,6 +399,7 @@ impl Bundle {
         let Some(tunnel) = self.tunnels.get_mut(&key) else { return };
         let epoch = tunnel.epoch();
         let kept = if reason.keeps_sessions() { tunnel.take_kept() } else { Vec::new() };
+        self.news.ended(key, epoch);
         let other = self.best(now);
         let wait = match self.role {
             Role::Gateway => self.config.resume_within,
@@ -394,16 +415,17 @@ impl Bundle {
                 continue;
             }
             self.parked.insert(id, waiting);
-            if let Some(other) = other.filter(|_| self.role == Role::Gateway) {
-                self.move_to(other, id);
-            }
-        }
-        if self.untold.len() < UNTOLD_MAX {
-            self.untold.insert(epoch);
         }
         if let Some(other) = other {
-            self.tell(other);
-            self.settle(other);
+            self.carry_on(other);
+        }
+    }
+
+    /// A tunnel that was suspect is heard again.
+    fn recovered(&mut self, key: TunnelKey, now: Instant) {
+        if self.tunnels.get(&key).is_some_and(Tunnel::is_ready) {
+            self.give_up_suspects(now);
+            self.carry_on(key);
         }
     }
 
@@ -434,45 +456,30 @@ impl Bundle {
         }
     }
 
-    /// Gateway: asks the agent to go on with a waiting session there.
-    fn move_to(&mut self, key: TunnelKey, id: u64) {
+    /// Says there which tunnels are given up. The gateway asks the agent to go on with all that waits, and then says that
+    /// this was all: whatever else the agent still holds of those tunnels is over.
+    fn carry_on(&mut self, key: TunnelKey) {
         let Some(tunnel) = self.tunnels.get_mut(&key) else { return };
-        if let Some(Waiting { entry, epoch, .. }) = self.parked.remove(id) {
-            if self.untold.remove(&epoch) {
-                tunnel.say_forsaken(epoch);
-                self.parked.to_settle(epoch);
+        let epochs = self.news.tell(key);
+        // First, so that no word on them that is still on its way undoes what follows.
+        for epoch in &epochs {
+            tunnel.say_forsaken(*epoch);
+        }
+        if self.role == Role::Gateway {
+            for (id, Waiting { entry, .. }) in self.parked.take() {
+                // Of a session that was let go, nobody asks any more.
+                if !entry.released {
+                    self.homes.insert(id, key);
+                }
+                tunnel.resume(id, entry);
             }
-            // Of a session that was let go, nobody asks any more.
-            if !entry.released {
-                self.homes.insert(id, key);
-            }
-            tunnel.resume(id, entry);
+            epochs.into_iter().for_each(|epoch| tunnel.say_settled(epoch));
         }
         self.touched.push(key);
-    }
-
-    /// Says which tunnels are given up.
-    fn tell(&mut self, key: TunnelKey) {
-        let Some(tunnel) = self.tunnels.get_mut(&key) else { return };
-        for epoch in std::mem::take(&mut self.untold) {
-            tunnel.say_forsaken(epoch);
-            if self.role == Role::Gateway {
-                self.parked.to_settle(epoch);
-            }
-        }
-        self.touched.push(key);
-    }
-
-    /// Gateway: says that no further session of the tunnels that were given up goes on.
-    fn settle(&mut self, key: TunnelKey) {
-        let Some(tunnel) = self.tunnels.get_mut(&key).filter(|_| self.role == Role::Gateway) else { return };
-        for epoch in self.parked.take_to_settle() {
-            tunnel.say_settled(epoch);
-        }
     }
 
     /// Agent: the gateway goes on with a session on this tunnel.
-    fn resume_here(&mut self, key: TunnelKey, id: u64, point: &ResumePoint) {
+    fn resume_here(&mut self, key: TunnelKey, id: u64, point: &ResumePoint, now: Instant) {
         let parked = self.parked.remove(id).map(|waiting| waiting.entry);
         // The gateway may know of the other tunnel's end before we do.
         let entry = parked.or_else(|| self.tunnels.values_mut().find_map(|tunnel| tunnel.detach(id)));
@@ -483,7 +490,7 @@ impl Bundle {
                 if !entry.released {
                     self.homes.insert(id, key);
                 }
-                tunnel.take_over(id, entry, point);
+                tunnel.take_over(id, entry, point, now);
             }
             None if over => tunnel.decline(id, ResumeResult::Over),
             None => tunnel.decline(id, ResumeResult::Unknown),
@@ -494,8 +501,9 @@ impl Bundle {
         let given_up = |(key, tunnel): (&TunnelKey, &Tunnel)| {
             (tunnel.epoch() == epoch && *key != by && !tunnel.is_ended()).then_some(*key)
         };
+        self.news.heard(epoch);
         let Some(key) = self.tunnels.iter().find_map(given_up) else { return };
-        self.act(key, now, |tunnel| tunnel.close(CloseReason::NotAlive, "the peer has given it up"));
+        self.act(key, now, |tunnel| tunnel.close(CloseReason::NotAlive, GIVEN_UP));
         self.touched.push(key);
     }
 
@@ -512,11 +520,15 @@ impl Bundle {
         self.homes.remove(&session);
         let Waiting { entry, .. } = waiting;
         let detail = detail.to_owned();
+        let (released, done) = (entry.released, entry.is_done());
+        let timed_out = entry.phase.open_deadline().is_some_and(|deadline| deadline <= now);
+        if !released && (done || entry.is_whole()) {
+            self.parked.put_aside(session, entry);
+        }
         // Whoever has let go of it, or has seen both ends, misses nothing.
-        if entry.released || entry.is_done() {
+        if released || done {
             return;
         }
-        let timed_out = entry.phase.open_deadline().is_some_and(|deadline| deadline <= now);
         self.events.push_back(if timed_out {
             Event::Opened { session, result: OpenResult::Timeout, detail }
         } else {

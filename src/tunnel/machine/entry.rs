@@ -100,6 +100,16 @@ impl Entry {
         self.session.is_send_finished() && self.session.is_recv_finished()
     }
 
+    /// All of the peer's bytes have come, and the peer has all of ours.
+    pub(super) fn is_whole(&self) -> bool {
+        self.session.is_recv_complete() && self.session.unacknowledged() == 0
+    }
+
+    /// Let go of now, it would still come to its proper end.
+    pub(super) fn may_linger(&self) -> bool {
+        self.phase != SessionPhase::Lost && self.session.is_send_finished() && self.session.is_recv_complete()
+    }
+
     /// Unsent bytes that it may hold now.
     pub(super) fn queue_max(&self, config: &Config) -> usize {
         let max = config.send_queue_max;

@@ -1,6 +1,6 @@
 //! What a tunnel does so that sessions can leave it and come to it.
 //!
-//! The gateway decides where a session goes on. On the tunnel that it chose it says `Forsaken` (the old one is given up),
+//! The gateway decides where sessions go on. On the tunnel that it chose it says `Forsaken` (the old one is given up),
 //! one `Resume` for each session, and `Settled` (those were all). Each end says what it has received; each end sends again
 //! what the other has not, from the bytes that it retains until they are acknowledged.
 
@@ -65,6 +65,8 @@ impl Tunnel {
 
     /// Takes one session out, to be carried on by another tunnel.
     pub(super) fn detach(&mut self, id: u64) -> Option<Entry> {
+        // What is over, and only waits for its reader, goes nowhere.
+        self.sessions.get(&id).filter(|entry| entry.phase != SessionPhase::Lost)?;
         let mut entry = self.take(id)?;
         entry.detach();
         Some(entry)
@@ -80,7 +82,7 @@ impl Tunnel {
     }
 
     /// Agent: goes on here with a session of another tunnel, from where the gateway stands.
-    pub(super) fn take_over(&mut self, id: u64, mut entry: Entry, point: &ResumePoint) {
+    pub(super) fn take_over(&mut self, id: u64, mut entry: Entry, point: &ResumePoint, now: Instant) {
         if let Err(source) = entry.session.resume(point) {
             self.fail(&ProtocolError::Session { session: id, source });
             let reason = ResetReason::Internal;
@@ -95,6 +97,7 @@ impl Tunnel {
         self.put(id, entry);
         self.lanes.push_control(Frame::ResumeAck { session: id, result, point });
         self.schedule(id, Lane::Bulk);
+        self.list_credit(id, now);
         self.remove_if_over(id);
     }
 
@@ -181,9 +184,12 @@ impl Tunnel {
                 }
             }
             (ResumeResult::Over | ResumeResult::Unknown, _) => {
+                let released = entry.released;
                 self.remove(session);
-                let (reason, detail) = (ResetReason::Unknown, "the agent holds it no longer".to_owned());
-                self.events.push_back(Event::Reset { session, reason, detail, by_peer: true });
+                if !released {
+                    let (reason, detail) = (ResetReason::Unknown, "the agent holds it no longer".to_owned());
+                    self.events.push_back(Event::Reset { session, reason, detail, by_peer: true });
+                }
             }
         }
         Ok(())

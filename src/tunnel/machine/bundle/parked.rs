@@ -29,8 +29,8 @@ impl Waiting {
 pub(super) struct Parked {
     sessions: BTreeMap<u64, Waiting>,
     by_time: BTreeSet<(Instant, u64)>,
-    /// Gateway: tunnels that were said to be given up, and whose last session has not been named yet.
-    to_settle: BTreeSet<u64>,
+    /// Sessions that are over, but were not let go of yet and have something to read, be it the end.
+    aside: BTreeMap<u64, Entry>,
 }
 
 impl Parked {
@@ -45,12 +45,31 @@ impl Parked {
         Some(waiting)
     }
 
+    /// All that waits, by id.
+    pub(super) fn take(&mut self) -> BTreeMap<u64, Waiting> {
+        self.by_time.clear();
+        std::mem::take(&mut self.sessions)
+    }
+
+    /// Keeps a session that waits for nothing but its reader.
+    pub(super) fn put_aside(&mut self, id: u64, mut entry: Entry) {
+        entry.phase = SessionPhase::Lost;
+        self.aside.insert(id, entry);
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.remove(id);
+        self.aside.remove(&id);
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<&Entry> {
-        self.sessions.get(&id).map(|waiting| &waiting.entry)
+        self.sessions.get(&id).map(|waiting| &waiting.entry).or_else(|| self.aside.get(&id))
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
-        self.sessions.get_mut(&id).map(|waiting| &mut waiting.entry)
+        let waiting = self.sessions.get_mut(&id).map(|waiting| &mut waiting.entry);
+        waiting.or_else(|| self.aside.get_mut(&id))
     }
 
     pub(super) fn ids(&self) -> Vec<u64> {
@@ -72,19 +91,12 @@ impl Parked {
         Some((id, self.remove(id)?))
     }
 
+    /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
-    pub(super) fn to_settle(&mut self, epoch: u64) {
-        self.to_settle.insert(epoch);
-    }
-
-    pub(super) fn take_to_settle(&mut self) -> BTreeSet<u64> {
-        std::mem::take(&mut self.to_settle)
+        self.sessions.is_empty() && self.aside.is_empty()
     }
 }
