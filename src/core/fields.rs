@@ -61,7 +61,8 @@ pub fn parse_yaml(origin: &str, text: &str) -> Result<Value, ConfigError> {
     }
     serde_saphyr::from_str(text).map_err(|error| ConfigError {
         origin: origin.to_owned(),
-        problems: vec![Problem { path: String::new(), message: error.to_string() }],
+        // Without the lines around it, which may hold a token or a password.
+        problems: vec![Problem { path: String::new(), message: error.without_snippet().to_string() }],
     })
 }
 
@@ -318,6 +319,8 @@ mod tests {
     fn broken_yaml_names_the_file() {
         let error = parse_yaml("agent.yaml", "a: [1, 2").unwrap_err();
         assert!(error.to_string().starts_with("agent.yaml: 1 mistake\n"), "{error}");
+        let error = parse_yaml("agent.yaml", "token: secret\na: [1, 2").unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
     }
 
     #[test]
