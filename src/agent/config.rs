@@ -21,9 +21,12 @@ use warren_core::{
 use warren_group::Profile;
 
 mod dump;
+mod proxy;
 mod read;
 #[cfg(test)]
 mod tests;
+
+pub use proxy::{ProxyUrl, Way};
 
 /// Where agents keep their identity and their group's log unless told otherwise.
 pub const DATA_DIR_DEFAULT: &str = "/var/lib/warren/agent";
@@ -41,6 +44,10 @@ pub struct AgentConfig {
     pub gateways: Vec<GatewayUrl>,
     /// PEM file of the roots that vouch for the gateways. Default: the system's.
     pub ca: Option<PathBuf>,
+    /// PEM files of further roots, of proxies that open the TLS between agent and gateway. Default: none.
+    pub extra_ca: Vec<PathBuf>,
+    /// How gateways are reached, and only they. Default: as the environment says, else directly.
+    pub way: Way,
     /// Needed by the first start only.
     pub token: Option<Token>,
     /// What people call the agent. Default: the host's name.
@@ -118,6 +125,12 @@ pub struct Overrides {
     pub profile: Option<String>,
     pub drain: Option<String>,
     pub log: Option<String>,
+    /// `--proxy` or `WARREN_PROXY`.
+    pub proxy: Option<ProxyUrl>,
+    /// `HTTPS_PROXY` or one of its kind; counts when nothing else names a proxy.
+    pub environment_proxy: Option<ProxyUrl>,
+    /// `NO_PROXY`, which goes with that.
+    pub environment_no_proxy: Option<String>,
     /// `APP_HOST`.
     pub app_host: Option<String>,
     /// `APP_PORT`.
@@ -145,7 +158,8 @@ impl AgentConfig {
         Ok(Reload { live: newer.live, needs_restart })
     }
 
-    /// The effective configuration as YAML that [`Self::load`] would read; a token is left out, its file is not.
+    /// The effective configuration as YAML that [`Self::load`] would read; a token and a proxy's password
+    /// are left out, their files are not.
     pub fn dump(&self) -> String {
         dump::dump(self)
     }
@@ -155,6 +169,8 @@ impl AgentConfig {
             ("data_dir", self.data_dir != newer.data_dir),
             ("gateways", self.gateways != newer.gateways),
             ("ca", self.ca != newer.ca),
+            ("extra_ca", self.extra_ca != newer.extra_ca),
+            ("proxy", self.way != newer.way),
             ("name", self.name != newer.name),
             ("peer_listen", self.peer_listen != newer.peer_listen),
             ("peer_advertise", self.peer_advertise != newer.peer_advertise),

@@ -34,7 +34,12 @@ pub enum EnrolError {
     Keep(#[from] StoredIdentityError),
 }
 
-/// Enrols with the first gateway that answers. Gateways that are not reached are asked again, for ever and with full
+/// Between two tries while a proxy does not let us through, so that no account gets locked.
+const BARRED: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(300), Duration::MAX);
+/// The shortest such wait.
+const BARRED_MIN: Duration = Duration::from_secs(5);
+
+/// Enrols with the first gateway that agrees. Gateways that are not reached are asked again, for ever and with full
 /// jitter; a refusal ends it. Safe to drop at any await: the key stays for the next try.
 pub(crate) async fn enrol(
     cloud: &Cloud,
@@ -45,7 +50,7 @@ pub(crate) async fn enrol(
     let token = token.ok_or(EnrolError::NoToken)?;
     let csr = folder.key()?.csr_der().map_err(StoredIdentityError::from)?;
     let request = request(token, csr, name)?;
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut barred) = (Backoff::default(), BARRED);
     let answer = loop {
         match ask(cloud, &request).await {
             Ok(answer) => break answer,
@@ -53,6 +58,11 @@ pub(crate) async fn enrol(
             Err(error @ CloudError::Unreachable { .. }) => {
                 let wait = backoff.next_wait(rand::random()).max(Duration::from_millis(50));
                 tracing::warn!(%error, ?wait, "cannot enrol yet, will ask again");
+                sleep(wait).await;
+            }
+            Err(error @ CloudError::Barred { .. }) => {
+                let wait = barred.next_wait(rand::random()).max(BARRED_MIN);
+                tracing::error!(%error, ?wait, "cannot enrol before this is mended, will ask again");
                 sleep(wait).await;
             }
         }

@@ -22,6 +22,7 @@ pub mod config;
 mod control;
 mod enrol;
 mod identity;
+mod inspection;
 mod membership;
 pub mod metrics;
 mod peers;
@@ -36,7 +37,7 @@ mod uplink;
 
 pub use agent::{Agent, Readiness, Ready, StartError};
 pub use cloud::CloudError;
-pub use config::{AgentConfig, App, GatewayUrl, Live, Overrides, Reload, Token};
+pub use config::{AgentConfig, App, GatewayUrl, Live, Overrides, ProxyUrl, Reload, Token, Way};
 pub use enrol::EnrolError;
 pub use identity::StoredIdentityError;
 

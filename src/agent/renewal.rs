@@ -196,12 +196,12 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use warren_identity::tls;
     use warren_tunnel::dial::Direct;
 
     use super::*;
     use crate::{
         cloud::ALPN,
+        inspection::GatewayTls,
         testing::{
             Site,
             gateway::{Gateway, TOKEN},
@@ -265,7 +265,7 @@ mod tests {
         );
         identity.renew(&expired).unwrap();
         let (told, mut renewed) = mpsc::channel(1);
-        let tls = |shown| tls::agent_client(identity.gateways.clone(), shown, ALPN).unwrap();
+        let tls = |shown| GatewayTls::new(identity.gateways.clone(), None, shown, ALPN).unwrap();
         let cloud = Cloud::new(gateways.clone(), Arc::new(Direct), tls(Some(identity.shown.clone())));
         let renewal = Renewal::new(identity.clone(), cloud, told);
         let plan = renewal.plan().unwrap();
@@ -298,7 +298,8 @@ mod tests {
         let gateway = Gateway::start(site.clone(), 1).await;
         let identity = site.identity(1, 1);
         let before = identity.shown.leaf();
-        let tls = tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), ALPN).unwrap();
+        let shown = Some(identity.shown.clone());
+        let tls = GatewayTls::new(identity.gateways.clone(), None, shown, ALPN).unwrap();
         let cloud = Cloud::new(vec![gateway.url.parse().unwrap()], Arc::new(Direct), tls);
         let (told, mut renewed) = mpsc::channel(1);
         let renewal = Renewal::new(identity.clone(), cloud, told);

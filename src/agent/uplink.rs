@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warren_core::uplink::{Command, Ending, Uplink as Machine};
 use warren_tunnel::{Bundles, CloseReason, Handle, dial::Connector};
 
-use crate::{config::GatewayUrl, control::Desk, metrics, sessions::Sessions};
+use crate::{config::GatewayUrl, control::Desk, inspection::GatewayTls, metrics, sessions::Sessions};
 
 mod tunnel;
 
@@ -32,6 +32,8 @@ pub(crate) struct UplinkStatus {
     pub(crate) verified: usize,
     /// A gateway said that this agent's identity is revoked.
     pub(crate) revoked: bool,
+    /// The last dial ended at a proxy that did not let it through.
+    pub(crate) barred: bool,
 }
 
 /// All that a tunnel needs to be made and served.
@@ -40,7 +42,7 @@ pub(crate) struct Wiring {
     pub(crate) gateways: Vec<GatewayUrl>,
     pub(crate) connector: Arc<dyn Connector>,
     /// Must ask for [`ALPN`] and show the agent's certificate.
-    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) tls: GatewayTls,
     pub(crate) sessions: Sessions,
     pub(crate) desk: Desk,
     pub(crate) bundles: Bundles,
@@ -86,6 +88,7 @@ pub(crate) struct Uplink {
     machine: Machine,
     tunnels: Tunnels,
     tasks: TaskTracker,
+    barred: bool,
     status: watch::Sender<UplinkStatus>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
 }
@@ -97,7 +100,7 @@ impl Uplink {
         let machine = Machine::new(slots, wiring.gateways.len(), Instant::now());
         let tasks = TaskTracker::new();
         let news = mpsc::channel(NEWS_MAX);
-        let uplink = Self { wiring, machine, tunnels: tunnels.clone(), tasks, status, news };
+        let uplink = Self { wiring, machine, tunnels: tunnels.clone(), tasks, barred: false, status, news };
         (uplink, tunnels, seen)
     }
 
@@ -146,11 +149,15 @@ impl Uplink {
     fn hear(&mut self, News { slot, epoch, event }: News) {
         let (now, random) = (Instant::now(), rand::random());
         match event {
-            Event::Connected => self.machine.connected(slot, epoch, now),
+            Event::Connected => {
+                self.barred = false;
+                self.machine.connected(slot, epoch, now);
+            }
             Event::Verified => self.machine.verified(slot, epoch, now),
             Event::Draining => self.machine.draining(slot, epoch, now, random),
             Event::Ended { ending, detail } => {
                 ::metrics::counter!(metrics::RECONNECTS_TOTAL, "reason" => ending.as_str()).increment(1);
+                self.barred = ending == Ending::ProxyRefused;
                 self.machine.ended(slot, epoch, ending, now, random);
                 let wait = self.machine.next_dial(slot).map(|next| next.saturating_duration_since(now));
                 tell(slot, ending, &detail, wait);
@@ -159,8 +166,11 @@ impl Uplink {
     }
 
     fn publish(&self) {
-        let status =
-            UplinkStatus { verified: self.machine.verified_count(), revoked: self.machine.is_revoked() };
+        let status = UplinkStatus {
+            verified: self.machine.verified_count(),
+            revoked: self.machine.is_revoked(),
+            barred: self.barred,
+        };
         let changed = self.status.send_if_modified(|known| std::mem::replace(known, status) != status);
         if changed {
             ::metrics::gauge!(metrics::TUNNELS).set(status.verified as f64);
@@ -188,6 +198,9 @@ fn tell(slot: usize, ending: Ending, detail: &str, wait: Option<Duration>) {
             ?wait,
             "another process uses this agent's identity: give each agent its own data folder"
         ),
+        Ending::ProxyRefused => {
+            tracing::error!(slot, detail, ?wait, "the proxy does not let this agent through");
+        }
         Ending::Unauthorized | Ending::Protocol => {
             tracing::error!(slot, reason = %ending.as_str(), detail, ?wait, "gateway will not have this agent");
         }

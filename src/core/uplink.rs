@@ -60,6 +60,8 @@ pub enum Ending {
     Fenced,
     /// The ends do not understand each other.
     Protocol,
+    /// A proxy on the way to the gateway does not let this agent through.
+    ProxyRefused,
 }
 
 impl Ending {
@@ -74,12 +76,16 @@ impl Ending {
             Self::Revoked => "revoked",
             Self::Fenced => "fenced",
             Self::Protocol => "protocol",
+            Self::ProxyRefused => "proxy_refused",
         }
     }
 
     /// Trying again soon would only be noise: somebody has to change something first.
     pub const fn needs_people(self) -> bool {
-        matches!(self, Self::Unauthorized | Self::Revoked | Self::Fenced | Self::Protocol)
+        matches!(
+            self,
+            Self::Unauthorized | Self::Revoked | Self::Fenced | Self::Protocol | Self::ProxyRefused
+        )
     }
 }
 

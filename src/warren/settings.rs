@@ -32,8 +32,13 @@ fn the_page_has_the_agents_keys() {
         fs::write(&file, text).unwrap();
         AgentConfig::load(Some(&file), Default::default()).unwrap().dump()
     };
-    // The agent looks at its root when it reads its file.
-    let text = example("agent").replace("/etc/warren/ca.pem", &ca.display().to_string());
+    let password = folder.path().join("password");
+    fs::write(&password, "secret").unwrap();
+    // The agent looks at these when it reads its file.
+    let text = example("agent")
+        .replace("/etc/warren/ca.pem", &ca.display().to_string())
+        .replace("/etc/warren/inspection.pem", &ca.display().to_string())
+        .replace("/etc/warren/proxy.password", &password.display().to_string());
     check("agent", &read(&text), &read("gateways: [https://gateway]\n"));
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,10 +16,7 @@ use tokio::{
 };
 use warren_group::{Group, OpenError, Options};
 use warren_identity::{TlsError, Trust, tls};
-use warren_tunnel::{
-    Budget, Bundles, Config as TunnelConfig, Role,
-    dial::{Connector, Direct},
-};
+use warren_tunnel::{Budget, Bundles, Config as TunnelConfig, Role, dial::Connector};
 
 use super::{Agent, Parts, Ready, readiness};
 use crate::{
@@ -28,6 +25,7 @@ use crate::{
     control::Desk,
     enrol::{self, EnrolError},
     identity::{Folder, Identity, StoredIdentityError},
+    inspection::GatewayTls,
     membership::Membership,
     peers::{Dialer, Listener},
     probes::Probes,
@@ -73,10 +71,11 @@ impl StartError {
 
 pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let folder = Folder::open(&config.data_dir)?;
-    let connector: Arc<dyn Connector> = Arc::new(Direct);
+    config.way.tell(&config.gateways);
+    let (connector, extra) = (config.way.connector(), extra_roots(&config)?);
     // Before enrolling: a port that is taken should not cost a use of the token.
     let socket = bind(&config, &folder).await?;
-    let identity = Arc::new(identify(&config, &folder, &connector).await?);
+    let identity = Arc::new(identify(&config, &folder, &connector, extra.clone()).await?);
     let peer = advertised(&config, &folder, &socket).await?;
     let facts = Ready {
         id: identity.facts.agent,
@@ -90,13 +89,14 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let targets = Targets::new(group.watch(), live.subscribe());
     let limits = Limits { sessions: config.sessions_max, pending_dials: config.pending_dials_max };
     let sessions = Sessions::new(targets.clone(), group.watch(), live.subscribe(), limits);
-    let cloud = cloud_of(&config, &identity, &connector)?;
+    let tls = |shown, alpn| GatewayTls::new(identity.gateways.clone(), extra.clone(), shown, alpn);
+    let shown = || Some(identity.shown.clone());
+    let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls(shown(), cloud::ALPN)?);
     let (renewed_tx, renewed) = mpsc::channel(1);
     let again = match config.token.clone() {
         Some(token) => {
             // An expired certificate, shown, would end the handshake.
-            let tls = tls::agent_client(identity.gateways.clone(), None, cloud::ALPN)?;
-            let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls);
+            let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls(None, cloud::ALPN)?);
             Some(Again { cloud, token, name: config.name.clone() })
         }
         None => None,
@@ -105,7 +105,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let wiring = Wiring {
         gateways: config.gateways.clone(),
         connector,
-        tls: tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), uplink::ALPN)?,
+        tls: tls(shown(), uplink::ALPN)?,
         sessions: sessions.clone(),
         desk: Desk::new(group.clone(), identity.clone(), sessions.carried()),
         bundles: Bundles::new(Role::Agent, machine, Budget::default()),
@@ -147,20 +147,15 @@ async fn identify(
     config: &AgentConfig,
     folder: &Folder,
     connector: &Arc<dyn Connector>,
+    extra: Option<Arc<Trust>>,
 ) -> Result<Identity, StartError> {
-    let ca = match &config.ca {
-        Some(path) => {
-            let read = fs::read_to_string(path);
-            Some(read.map_err(|source| StartError::Ca { path: path.clone(), source })?)
-        }
-        None => None,
-    };
+    let ca = config.ca.as_deref().map(read_roots).transpose()?;
     if let Some(identity) = folder.identity(ca.as_deref())? {
         warn_of_other_group(&identity, config.token.as_ref());
         return Ok(identity);
     }
     let roots = Trust::new(tls::gateway_roots(ca.as_deref(), None)?)?;
-    let tls = tls::agent_client(roots, None, cloud::ALPN)?;
+    let tls = GatewayTls::new(roots, extra, None, cloud::ALPN)?;
     let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls);
     enrol::enrol(&cloud, folder, config.token.as_ref(), &config.name).await?;
     let path = config.data_dir.join("agent.json");
@@ -176,13 +171,15 @@ fn warn_of_other_group(identity: &Identity, token: Option<&Token>) {
     }
 }
 
-fn cloud_of(
-    config: &AgentConfig,
-    identity: &Identity,
-    connector: &Arc<dyn Connector>,
-) -> Result<Cloud, TlsError> {
-    let tls = tls::agent_client(identity.gateways.clone(), Some(identity.shown.clone()), cloud::ALPN)?;
-    Ok(Cloud::new(config.gateways.clone(), connector.clone(), tls))
+/// The roots of proxies that open TLS, all in one.
+fn extra_roots(config: &AgentConfig) -> Result<Option<Arc<Trust>>, StartError> {
+    let files = config.extra_ca.iter().map(|path| read_roots(path));
+    let pem = files.collect::<Result<Vec<_>, _>>()?;
+    Ok(if pem.is_empty() { None } else { Some(Trust::from_pem(&pem.join("\n"))?) })
+}
+
+fn read_roots(path: &Path) -> Result<String, StartError> {
+    fs::read_to_string(path).map_err(|source| StartError::Ca { path: path.to_owned(), source })
 }
 
 async fn open_group(config: &AgentConfig, facts: &Ready, identity: &Identity) -> Result<Group, StartError> {
@@ -215,7 +212,7 @@ async fn advertised(
     Ok(bound.to_string())
 }
 
-/// The address of the interface towards a gateway. A name service that is away must not move the member: then it is the
+/// The address of the interface towards a gateway, or towards the proxy before it. A name service that is away must not move the member: then it is the
 /// one that others were told before, as long as it is ours, or that of the interface to the rest of the world.
 async fn own_address(config: &AgentConfig, folder: &Folder) -> Result<IpAddr, StartError> {
     if let Ok(Some(found)) = timeout(ROUTE_WITHIN, towards_a_gateway(config)).await {
@@ -234,7 +231,8 @@ async fn own_address(config: &AgentConfig, folder: &Folder) -> Result<IpAddr, St
 
 async fn towards_a_gateway(config: &AgentConfig) -> Option<IpAddr> {
     for gateway in &config.gateways {
-        let Ok(places) = tokio::net::lookup_host((gateway.host(), gateway.port())).await else { continue };
+        let stop = config.way.first_stop(gateway);
+        let Ok(places) = tokio::net::lookup_host(stop).await else { continue };
         for place in places {
             if let Some(source) = source_towards(place).await {
                 return Some(source);

@@ -18,13 +18,15 @@ pub struct Readiness {
     pub draining: bool,
     /// A gateway said that this agent's identity was revoked.
     pub revoked: bool,
+    /// There is no tunnel, and a proxy does not let this agent through to a gateway.
+    pub barred: bool,
 }
 
 impl Readiness {
     /// A verified tunnel or an applied config will do: a rollout must not wait for a gateway that is away, nor traffic for
-    /// a group without a quorum.
+    /// a group without a quorum. A proxy that refuses this agent is its own trouble, and holds a rollout up.
     pub const fn is_ready(&self) -> bool {
-        !self.draining && !self.revoked && (self.tunnels > 0 || self.member)
+        !self.draining && !self.revoked && !self.barred && (self.tunnels > 0 || self.member)
     }
 
     /// Why it is not ready; empty when it is.
@@ -32,6 +34,7 @@ impl Readiness {
         let reasons = [
             (self.draining, "draining"),
             (self.revoked, "the agent's identity was revoked"),
+            (self.barred, "the proxy does not let this agent through to a gateway"),
             (self.tunnels == 0 && !self.member, "no verified tunnel, and not a member of the group yet"),
         ];
         reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
@@ -63,13 +66,14 @@ impl Board {
         stop: CancellationToken,
     ) {
         loop {
-            let UplinkStatus { verified, revoked } = *uplink.borrow_and_update();
+            let UplinkStatus { verified, revoked, barred } = *uplink.borrow_and_update();
             let member = {
                 let view = views.borrow_and_update();
                 is_member(&view, view.me)
             };
             self.0.send_if_modified(|readiness| {
-                let fresh = Readiness { tunnels: verified, member, revoked, ..*readiness };
+                let barred = barred && verified == 0;
+                let fresh = Readiness { tunnels: verified, member, revoked, barred, ..*readiness };
                 std::mem::replace(readiness, fresh) != fresh
             });
             tokio::select! {
@@ -96,6 +100,7 @@ mod tests {
         let member = Readiness { member: true, ..nothing };
         assert!(tunnel.is_ready() && member.is_ready() && member.reasons().is_empty());
         assert!(!Readiness { draining: true, ..tunnel }.is_ready());
+        assert!(!Readiness { barred: true, ..member }.is_ready());
         assert_eq!(Readiness { revoked: true, ..member }.reasons().len(), 1);
     }
 }

@@ -24,6 +24,8 @@ pub(super) fn dump(config: &AgentConfig) -> String {
     ]);
     let optional = [
         ("ca", config.ca.as_ref().map(|path| json!(path))),
+        ("extra_ca", (!config.extra_ca.is_empty()).then(|| json!(config.extra_ca))),
+        ("proxy", config.way.dump()),
         (
             "token",
             config.token.as_ref().and_then(Token::file).map(|path| json!(format!("@{}", path.display()))),

@@ -1,6 +1,11 @@
 //! From file and overrides to a checked configuration.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 use warren_core::{
@@ -12,7 +17,7 @@ use warren_group::Profile;
 
 use super::{
     AgentConfig, App, DATA_DIR_DEFAULT, GatewayUrl, Live, Overrides, PEER_LISTEN_DEFAULT, Source,
-    TUNNELS_MAX, Token,
+    TUNNELS_MAX, Token, proxy,
 };
 
 /// Nobody dials link-local addresses on purpose, and clouds serve credentials there.
@@ -41,6 +46,8 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         data_dir: root.text("data_dir").map_or_else(|| PathBuf::from(DATA_DIR_DEFAULT), PathBuf::from),
         gateways,
         ca: read_ca(&mut root),
+        extra_ca: read_extra_ca(&mut root),
+        way: proxy::read(&mut root, &source.overrides),
         token: root.text("token").map(Token::from),
         peer_listen: root.parse("peer_listen").unwrap_or_else(peer_listen_default),
         peer_advertise: root.parse::<Target>("peer_advertise"),
@@ -120,16 +127,27 @@ fn read_name(root: &mut Fields<'_>) -> String {
 
 fn read_ca(root: &mut Fields<'_>) -> Option<PathBuf> {
     let path = PathBuf::from(root.text("ca")?);
-    let checked = fs::read_to_string(&path)
-        .map_err(|error| format!("cannot read `{}`: {error}", path.display()))
-        .and_then(|pem| {
-            warren_identity::tls::roots_from_pem(&pem)
-                .map_err(|error| format!("`{}`: {error}", path.display()))
-        });
-    if let Err(problem) = checked {
+    if let Err(problem) = check_roots(&path) {
         root.note("ca", problem);
     }
     Some(path)
+}
+
+fn read_extra_ca(root: &mut Fields<'_>) -> Vec<PathBuf> {
+    let files = root.list::<PathBuf>("extra_ca").unwrap_or_default();
+    for (index, path) in files.iter().enumerate() {
+        if let Err(problem) = check_roots(path) {
+            root.note(&format!("extra_ca[{index}]"), problem);
+        }
+    }
+    files
+}
+
+fn check_roots(path: &Path) -> Result<(), String> {
+    let pem =
+        fs::read_to_string(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let roots = warren_identity::tls::roots_from_pem(&pem);
+    roots.map(drop).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
 fn read_app(root: &mut Fields<'_>, name: &str) -> Option<App> {

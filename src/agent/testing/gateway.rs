@@ -54,6 +54,7 @@ struct Seen {
     enrolled: u64,
     renewed: u64,
     revoked: bool,
+    refuses_tokens: bool,
     founded: bool,
     peers: Vec<(AgentId, String)>,
 }
@@ -93,6 +94,11 @@ impl Gateway {
 
     pub(crate) fn renewed(&self) -> u64 {
         self.facts.seen.lock().unwrap().renewed
+    }
+
+    /// From here on no token is good.
+    pub(crate) fn refuse_tokens(&self) {
+        self.facts.seen.lock().unwrap().refuses_tokens = true;
     }
 
     pub(crate) fn revoke_all(&self) {
@@ -164,7 +170,7 @@ impl v1::enrolment_server::Enrolment for Enrolment {
         request: tonic::Request<v1::EnrolRequest>,
     ) -> Result<tonic::Response<v1::EnrolResponse>, Status> {
         let request = request.into_inner();
-        if request.token != TOKEN {
+        if request.token != TOKEN || self.0.seen.lock().unwrap().refuses_tokens {
             let mut status = Status::permission_denied("token was rotated away");
             status.metadata_mut().insert("warren-reason", "token_rotated".parse().unwrap());
             return Err(status);

@@ -8,7 +8,16 @@ use warren_tunnel::{
 };
 
 use super::{Tunnels, Wiring};
-use crate::{cloud::causes, config::GatewayUrl, proof::Proof};
+use crate::{
+    cloud::{causes, needs_people},
+    config::GatewayUrl,
+    inspection,
+    proof::Proof,
+};
+
+/// The gateway saw no certificate.
+const UNAUTHORIZED: u16 = 401;
+const FORBIDDEN: u16 = 403;
 
 /// What happened to a connection.
 #[derive(Debug)]
@@ -45,14 +54,17 @@ impl Tunnel {
     pub(super) async fn run(self) {
         let (ending, detail) = match self.dial_and_serve().await {
             Ok(closed) => (of_close(closed.reason), closed.to_string()),
-            Err(error) => (of_dial(&error), format!("{}: {}", self.gateway, causes(&error))),
+            Err(error) => (of_dial(&error), self.explain(&error)),
         };
         self.say(Event::Ended { ending, detail }).await;
     }
 
     async fn dial_and_serve(&self) -> Result<Closed, DialError> {
         let Wiring { connector, tls, bundles, boot, .. } = &self.wiring;
-        let dialed = dial(&self.gateway.to_string(), tls.clone(), connector.as_ref()).await?;
+        let (tls, opened) = tls.begin();
+        let dialed = dial(&self.gateway.to_string(), tls, connector.as_ref()).await;
+        opened.warn(&self.gateway);
+        let dialed = dialed?;
         let hello = Hello::new(*boot, self.epoch, u16::try_from(self.slot).unwrap_or(u16::MAX));
         let greeted = match bundles.greet(dialed.stream, dialed.read_buf, hello).await {
             Ok(greeted) => greeted,
@@ -71,6 +83,16 @@ impl Tunnel {
         // The driver may still have its last frame to bring out.
         let _ = driving.await;
         Ok(closed)
+    }
+
+    fn explain(&self, error: &DialError) -> String {
+        let told = format!("{}: {}", self.gateway, causes(error));
+        match error {
+            DialError::Rejected { status: UNAUTHORIZED, .. } => {
+                format!("{told}; {}", inspection::advice(&self.gateway))
+            }
+            _ => told,
+        }
     }
 
     async fn serve(&self, handle: &Handle) {
@@ -116,9 +138,8 @@ fn of_close(reason: CloseReason) -> Ending {
 }
 
 fn of_dial(error: &DialError) -> Ending {
-    const UNAUTHORIZED: u16 = 401;
-    const FORBIDDEN: u16 = 403;
     match error {
+        error if needs_people(error) => Ending::ProxyRefused,
         DialError::Rejected { status: FORBIDDEN, body } if body.contains("revoked") => Ending::Revoked,
         DialError::Rejected { status: UNAUTHORIZED | FORBIDDEN, .. } => Ending::Unauthorized,
         DialError::Tls { failure: TlsFailure::OurCertificate(_), .. } => Ending::Unauthorized,
@@ -138,5 +159,6 @@ mod tests {
         assert_eq!(rejected(503, "draining"), Ending::Unreachable);
         assert_eq!(of_close(CloseReason::Revoked), Ending::Revoked);
         assert!(of_close(CloseReason::Fenced).needs_people());
+        assert!(Ending::ProxyRefused.needs_people());
     }
 }

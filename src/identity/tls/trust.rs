@@ -46,6 +46,11 @@ impl Trust {
         Self::new(roots_from_pem(pem)?)
     }
 
+    /// Judges servers by these roots and the name that was dialled, for a client that judges further.
+    pub fn server_verifier(self: &Arc<Self>) -> Arc<dyn ServerCertVerifier> {
+        ServerVerifier::anybody(self.clone())
+    }
+
     /// Trusts other roots from the next handshake on. On error the old ones stay.
     pub fn swap(&self, roots: RootCertStore) -> Result<(), TlsError> {
         self.current.store(Arc::new(Verifiers::new(roots)?));

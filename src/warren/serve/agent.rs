@@ -5,12 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use warren_agent::{Agent, AgentConfig, Live, Overrides, Ready, Token};
+use warren_agent::{Agent, AgentConfig, Live, Overrides, ProxyUrl, Ready, Token};
 
 use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
 use crate::{limits, observe::Readiness, output, ready, signals::Signals, telemetry::Telemetry};
 
 const FILTER_DEFAULT: &str = "info";
+/// Where other programs look for the proxy to an https:// URL, in their order.
+const PROXY_VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// What the ready file holds; a contract.
 #[derive(Debug, Serialize)]
@@ -100,7 +103,24 @@ fn overrides(args: &AgentArgs) -> Overrides {
         profile: args.profile.clone(),
         drain: args.drain.clone(),
         log: args.log.filter.clone(),
+        proxy: args.proxy.clone().filter(|url| !url.is_empty()).map(given_proxy),
+        environment_proxy: PROXY_VARIABLES
+            .into_iter()
+            .find_map(|from| Some(ProxyUrl { from, url: variable(from)? })),
+        environment_no_proxy: NO_PROXY_VARIABLES.into_iter().find_map(variable),
         app_host: args.app_host.clone(),
         app_port: args.app_port.clone(),
     }
+}
+
+/// The command line's parser does not tell its variable from the flag.
+fn given_proxy(url: String) -> ProxyUrl {
+    const VARIABLE: &str = "WARREN_PROXY";
+    let from = if variable(VARIABLE).as_ref() == Some(&url) { VARIABLE } else { "--proxy" };
+    ProxyUrl { from, url }
+}
+
+/// An empty variable counts as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }

@@ -15,7 +15,6 @@ const HEADERS_MAX: usize = 128;
 const BEGIN: &[u8] = b"HTTP/1.";
 const END: &[u8] = b"\r\n\r\n";
 const NOT_HTTP: ProxyFailure = ProxyFailure::NotAProxy { expected: "HTTP" };
-const REFUSED: &str = "407";
 
 /// Asks for a way to `host`. What comes behind the answer stays in the socket.
 pub(super) async fn ask(
@@ -78,22 +77,24 @@ fn judge(head: &[u8], to: String, has_login: bool) -> Result<(), ProxyFailure> {
     let how = describe(status, response.reason.unwrap_or_default());
     match status {
         200..=299 => Ok(()),
-        407 => Err(judge_refusal(response.headers, has_login)),
+        407 => Err(judge_refusal(response.headers, has_login, "407")),
+        // Tinyproxy's word for a wrong password.
+        401 => Err(judge_refusal(response.headers, has_login, "401")),
         403 => Err(ProxyFailure::Forbidden { to, how }),
         500 | 502..=504 => Err(ProxyFailure::Target { to, how }),
         _ => Err(ProxyFailure::Answer { how }),
     }
 }
 
-fn judge_refusal(headers: &[httparse::Header<'_>], has_login: bool) -> ProxyFailure {
+fn judge_refusal(headers: &[httparse::Header<'_>], has_login: bool, how: &'static str) -> ProxyFailure {
     let asked = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("proxy-authenticate"));
     let schemes: Vec<&str> = asked.filter_map(|header| scheme(header.value)).collect();
     if !schemes.is_empty() && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
-        return ProxyFailure::Scheme { offered: schemes.join(", ") };
+        return ProxyFailure::Scheme { offered: schemes.join(", "), how };
     }
     match has_login {
-        true => ProxyFailure::Credentials { how: REFUSED },
-        false => ProxyFailure::NoCredentials { how: REFUSED },
+        true => ProxyFailure::Credentials { how },
+        false => ProxyFailure::NoCredentials { how },
     }
 }
 

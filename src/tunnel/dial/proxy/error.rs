@@ -26,8 +26,8 @@ pub enum ProxyFailure {
     #[error("asks for a user name and password, give them in its url ({how})")]
     NoCredentials { how: &'static str },
     /// HTTP only: none of the schemes is Basic.
-    #[error("asks for authentication by {offered}, only Basic is known here (407)")]
-    Scheme { offered: String },
+    #[error("asks for authentication by {offered}, only Basic is known here ({how})")]
+    Scheme { offered: String, how: &'static str },
     #[error("does not let us connect to {to} ({how})")]
     Forbidden { to: String, how: String },
     /// Its own way to the gateway is broken.

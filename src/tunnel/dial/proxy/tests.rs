@@ -91,7 +91,12 @@ async fn not_a_byte_behind_the_answer_is_lost() {
 
 #[tokio::test]
 async fn each_refusal_is_told_in_its_own_words() {
-    let cases: [(&'static [&'static [u8]], &str, &str); 11] = [
+    let cases: [(&'static [&'static [u8]], &str, &str); 12] = [
+        (
+            &[b"HTTP/1.0 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n\r\n"],
+            "proxy_credentials",
+            "refused our user name or password (401)",
+        ),
         (
             &[b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n<html>"],
             "proxy_credentials",
