@@ -46,7 +46,9 @@ impl Firewall {
 
     /// Packets from and to the port are answered by a reset.
     pub fn reject_port(&self, port: u16) {
-        self.rule(port, &["reject", "with", "tcp", "reset"]);
+        // The reset itself comes in at the same interface, and must get through.
+        let no_reset = ["tcp", "flags", "&", "rst", "==", "0"];
+        self.rule(port, &[&no_reset[..], &["reject", "with", "tcp", "reset"]].concat());
     }
 
     /// Everything passes again.

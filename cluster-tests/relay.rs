@@ -16,9 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use rustix::net::{self, sockopt};
 
-use crate::wait;
+use crate::{target, wait};
 
 mod connection;
 mod cutter;
@@ -193,7 +193,7 @@ impl Shared {
 }
 
 fn bound(address: SocketAddr) -> OwnedFd {
-    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let socket = target::socket().expect("a socket");
     sockopt::set_socket_reuseaddr(&socket, true).expect("an option of sockets");
     net::bind(&socket, &address).expect("a port that is free, or kept by its relay");
     socket

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -10,7 +11,7 @@ use std::{
     thread,
 };
 
-use rustix::net::{self, AddressFamily, SocketType};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 /// Sends back what it gets, half-closes when the caller does.
 pub fn echo() -> SocketAddr {
@@ -68,11 +69,16 @@ pub fn counter() -> SocketAddr {
 
 /// An address where nothing listens, held for as long as the test runs, so that nobody else gets it.
 pub fn refusing() -> SocketAddr {
-    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let socket = socket().expect("a socket");
     net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
     let address = net::getsockname(&socket).expect("a bound socket has an address");
     std::mem::forget(socket);
     address.try_into().expect("an IPv4 address")
+}
+
+/// A TCP socket that no process started later inherits: it would keep it open.
+pub(crate) fn socket() -> rustix::io::Result<OwnedFd> {
+    net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }
 
 /// Serves every connection on a thread of its own, for as long as the process lives.

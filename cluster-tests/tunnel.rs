@@ -244,6 +244,8 @@ impl Hello {
         payload.extend(self.slot.to_be_bytes());
         payload.extend(WINDOW.to_be_bytes());
         payload.extend((64_u32 << 10).to_be_bytes());
+        // Agents leave out where they are.
+        payload.extend(0_u64.to_be_bytes());
         frame(HELLO, 0, &payload)
     }
 }

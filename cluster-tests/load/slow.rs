@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{self, AddressFamily, SocketType, sockopt};
+use rustix::net::{self, sockopt};
 
 use super::{Bytes, PATIENCE};
 use crate::{target, wait};
@@ -108,7 +108,7 @@ fn read_slowly(
 }
 
 fn connect(port: SocketAddr) -> io::Result<std::net::TcpStream> {
-    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let socket = target::socket()?;
     // Before the connection is made, as it settles what the kernel announces.
     sockopt::set_socket_recv_buffer_size(&socket, KERNEL_BUFFER)?;
     net::connect(&socket, &port)?;
