@@ -30,11 +30,10 @@ impl Backoff {
         Duration::from_nanos(((u128::from(nanos) * u128::from(random)) >> 64) as u64)
     }
 
-    /// Tells how long the attempt that just ended had been up.
+    /// Tells how long the attempt that just ended had been up. One that worked for less than a stable while bounds the next
+    /// ceiling all the same, to four times the base: what worked a moment ago is worth another try, and sessions wait for it.
     pub fn connected_for(&mut self, uptime: Duration) {
-        if uptime >= self.stable_after {
-            self.attempt = 0;
-        }
+        self.attempt = if uptime >= self.stable_after { 0 } else { self.attempt.min(2) };
     }
 
     fn ceiling(&self) -> Duration {
@@ -67,8 +66,13 @@ mod tests {
         for _ in 0..5 {
             backoff.next_wait(0);
         }
+        assert_eq!(backoff.next_wait(u64::MAX).as_secs(), 15, "dials that fail wait longer and longer");
         backoff.connected_for(Duration::from_secs(14));
-        assert_eq!(backoff.next_wait(u64::MAX).as_secs(), 15);
+        assert_eq!(
+            backoff.next_wait(u64::MAX).as_millis(),
+            1999,
+            "a tunnel that worked for a while does not"
+        );
         backoff.connected_for(Duration::from_secs(15));
         assert_eq!(backoff.next_wait(u64::MAX).as_millis(), 499);
     }
