@@ -35,12 +35,11 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, trace};
 use warren_identity::{IdentityError, PeerIdentity, tls::failure_reason};
-use warren_tunnel::upgrade;
+use warren_tunnel::{tls::TlsStream, upgrade};
 
 use crate::{
     admin::Caller,
@@ -82,7 +81,7 @@ pub struct ListenerLimits {
 
 /// Serves the port. `run` it.
 pub struct Front {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     router: Router,
     tunnels: Tunnels,
     limits: ListenerLimits,
@@ -116,7 +115,7 @@ impl Front {
         let places = Places::new(limits.handshakes_max);
         let strangers = Places::new(limits.connections_max / 2);
         let room = Arc::new(Semaphore::new(limits.connections_max));
-        Arc::new(Self { tls: tls.into(), router, tunnels, limits, places, strangers, room, stop })
+        Arc::new(Self { tls, router, tunnels, limits, places, strangers, room, stop })
     }
 
     /// Accepts until `stop`; then lets requests that are being answered end.
@@ -141,7 +140,7 @@ impl Front {
 
     async fn serve(self: Arc<Self>, socket: TcpStream, from: SocketAddr, mut place: Place) {
         let handshake = tokio::select! {
-            done = timeout(self.limits.handshake_within, self.tls.accept(socket)) => done,
+            done = timeout(self.limits.handshake_within, TlsStream::accept(self.tls.clone(), socket)) => done,
             () = place.lost() => return rejected(Rejected::HandshakeEvicted),
             () = self.stop.cancelled() => return,
         };
@@ -154,14 +153,14 @@ impl Front {
             }
             Err(_) => return rejected(Rejected::HandshakeTimeout),
         };
-        let certificates = stream.get_ref().1.peer_certificates();
+        let certificates = stream.session().peer_certificates();
         let identity = PeerIdentity::from_chain(certificates, SystemTime::now());
         let caller = Caller { address: from, standing: Default::default(), identity };
         self.speak(stream, Peer { caller, asked: AtomicBool::new(false) }).await;
     }
 
-    async fn speak(self: Arc<Self>, stream: TlsStream<TcpStream>, peer: Peer) {
-        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    async fn speak(self: Arc<Self>, stream: TlsStream, peer: Peer) {
+        let is_h2 = stream.session().alpn_protocol() == Some(b"h2");
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(ASK_WITHIN).max_buf_size(HEAD_BYTES_MAX);
         builder

@@ -23,6 +23,7 @@ use warren_identity::{IdentityError, PeerIdentity};
 use warren_tunnel::{
     Budget, Bundles, CloseReason, Closed, Config, Handle, Hello, Role,
     echo::check_echo,
+    tls::TlsStream,
     upgrade::{self, UpgradeError, Upgrading},
 };
 
@@ -190,7 +191,7 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, upgrading: Upgrading, identity: PeerIdentity) {
-        let stream = match timeout(READY_WITHIN, upgrading.stream()).await {
+        let stream = match timeout(READY_WITHIN, upgrading.stream::<TlsStream>()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 return debug!(member = %identity.agent, error = &error as &dyn Error, "upgrade failed");

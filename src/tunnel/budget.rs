@@ -96,9 +96,9 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// 512 MiB.
+    /// 256 MiB.
     fn default() -> Self {
-        Self::new(512 << 20)
+        Self::new(256 << 20)
     }
 }
 

@@ -11,9 +11,8 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{upgrade, websocket::accept_key};
+use crate::{tls::TlsStream, upgrade, websocket::accept_key};
 
 mod error;
 mod proxy;
@@ -58,7 +57,7 @@ pub struct Direct;
 /// A stream on which a tunnel can run, with what was already read of it.
 #[derive(Debug)]
 pub struct Dialed {
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream,
     pub read_buf: Bytes,
 }
 
@@ -134,13 +133,13 @@ async fn handshake(
     gateway: &Gateway,
     tls: Arc<ClientConfig>,
     socket: TcpStream,
-) -> Result<TlsStream<TcpStream>, DialError> {
+) -> Result<TlsStream, DialError> {
     let name = ServerName::try_from(gateway.host.clone())
         .map_err(|_| DialError::Url { url: format!("https://{}", gateway.authority) })?;
     let mut tls = Arc::unwrap_or_clone(tls);
     // The upgrade is HTTP/1.1's; the same port would give us HTTP/2 if we let it.
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let handshake = TlsConnector::from(Arc::new(tls)).connect(name, socket);
+    let handshake = TlsStream::connect(Arc::new(tls), name, socket);
     match timeout(STEP_WITHIN, handshake).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(source)) => Err(DialError::of_tls(&gateway.host, source)),
@@ -149,7 +148,7 @@ async fn handshake(
 }
 
 /// Asks for the upgrade and takes the stream back.
-async fn ask(gateway: &Gateway, stream: TlsStream<TcpStream>) -> Result<Dialed, DialError> {
+async fn ask(gateway: &Gateway, stream: TlsStream) -> Result<Dialed, DialError> {
     let broken = |source: hyper::Error| DialError::of_upgrade(&gateway.host, source);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let key = BASE64_STANDARD.encode(rand::random::<[u8; 16]>());
@@ -177,9 +176,8 @@ async fn ask(gateway: &Gateway, stream: TlsStream<TcpStream>) -> Result<Dialed, 
         // It has handed the stream over, or its error to the exchange.
         _ = connection.with_upgrades() => exchange.await?,
     };
-    let parts = upgraded
-        .downcast::<TokioIo<TlsStream<TcpStream>>>()
-        .expect("the stream that was given to the handshake above");
+    let parts =
+        upgraded.downcast::<TokioIo<TlsStream>>().expect("the stream that was given to the handshake above");
     Ok(Dialed { stream: parts.io.into_inner(), read_buf: parts.read_buf })
 }
 

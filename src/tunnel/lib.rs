@@ -16,6 +16,7 @@ pub mod machine;
 pub mod metrics;
 pub mod session;
 pub mod splice;
+pub mod tls;
 pub mod upgrade;
 pub mod websocket;
 

@@ -1,8 +1,12 @@
 //! Joins a session to a TCP connection.
 
-use std::{io, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    time::Duration,
+};
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::{TcpStream, tcp::WriteHalf},
@@ -17,7 +21,10 @@ use crate::{
 
 /// Room for one read: starts small, follows what the socket gives.
 const READ_MIN: usize = 8 * 1024;
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 128 * 1024;
+/// Bytes, and pieces, in one write.
+const WRITE_MAX: usize = 256 * 1024;
+const PIECES_MAX: usize = 32;
 /// Bytes copied before other tasks get their turn.
 const TURN_MAX: usize = 256 * 1024;
 /// How long bytes that came from a broken socket may take to reach the other end before the session is cut.
@@ -128,9 +135,11 @@ async fn from_socket(session: &SessionStream, socket: &TcpStream, ended: &Notify
 
 async fn to_socket(session: &SessionStream, mut socket: WriteHalf<'_>) -> Result<(), SpliceEnd> {
     let mut turn = 0;
-    while let Some(bytes) = session.recv_bytes().await.map_err(SpliceEnd::Session)? {
-        socket.write_all(&bytes).await.map_err(SpliceEnd::Socket)?;
-        turn += bytes.len();
+    let mut pieces = VecDeque::new();
+    while session.recv_many(WRITE_MAX, &mut pieces).await.map_err(SpliceEnd::Session)? {
+        turn += write_all(socket.as_ref(), &mut pieces).await.map_err(SpliceEnd::Socket)?;
+        // An idle session holds no list.
+        pieces.shrink_to(0);
         if turn >= TURN_MAX {
             turn = 0;
             tokio::task::yield_now().await;
@@ -141,6 +150,39 @@ async fn to_socket(session: &SessionStream, mut socket: WriteHalf<'_>) -> Result
         Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(SpliceEnd::Socket(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes all pieces, many at once; gives the count of bytes.
+async fn write_all(socket: &TcpStream, pieces: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    let mut total = 0;
+    while !pieces.is_empty() {
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let used = pieces.len().min(PIECES_MAX);
+        for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+            *slice = IoSlice::new(piece);
+        }
+        let count = match socket.try_write_vectored(&slices[..used]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.writable().await?;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        total += count;
+        let mut left = count;
+        while let Some(piece) = pieces.front_mut().filter(|_| left > 0) {
+            if piece.len() > left {
+                piece.advance(left);
+                break;
+            }
+            left -= piece.len();
+            pieces.pop_front();
+        }
+    }
+    Ok(total)
 }
 
 /// Completes when the socket is reset.

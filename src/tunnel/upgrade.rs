@@ -9,8 +9,10 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::server::TlsStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use crate::websocket::accept_key;
 
@@ -28,14 +30,14 @@ pub enum UpgradeError {
     Broken(#[source] hyper::Error),
     #[error("the upgrade took longer than {UPGRADE_WITHIN:?}")]
     Timeout,
-    #[error("the connection is not TLS over TCP")]
-    NotTls,
+    #[error("the connection is not of the kind that was served")]
+    OtherStream,
 }
 
 /// The raw stream of an upgraded request, with what was already read of it.
 #[derive(Debug)]
-pub struct Upgraded {
-    pub stream: TlsStream<TcpStream>,
+pub struct Upgraded<S> {
+    pub stream: S,
     pub read_buf: Bytes,
 }
 
@@ -44,16 +46,19 @@ pub struct Upgraded {
 pub struct Upgrading(OnUpgrade);
 
 impl Upgrading {
-    /// Takes the TLS stream back from hyper. The response must be on its way, so await this in a task of its own.
-    pub async fn stream(self) -> Result<Upgraded, UpgradeError> {
-        type Io = TokioIo<TlsStream<TcpStream>>;
+    /// Takes the stream that hyper was given back from it. The response must be on its way, so await this in a task of its
+    /// own.
+    pub async fn stream<S>(self) -> Result<Upgraded<S>, UpgradeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let upgraded = timeout(UPGRADE_WITHIN, self.0).await.map_err(|_| UpgradeError::Timeout)?;
         let upgraded = upgraded.map_err(UpgradeError::Broken)?;
         // The automatic server wraps the stream once more, a plain HTTP/1 server does not.
-        let (io, read_buf) = match auto::upgrade::downcast::<Io>(upgraded) {
+        let (io, read_buf) = match auto::upgrade::downcast::<TokioIo<S>>(upgraded) {
             Ok(parts) => (parts.io, parts.read_buf),
             Err(upgraded) => {
-                let parts = upgraded.downcast::<Io>().map_err(|_| UpgradeError::NotTls)?;
+                let parts = upgraded.downcast::<TokioIo<S>>().map_err(|_| UpgradeError::OtherStream)?;
                 (parts.io, parts.read_buf)
             }
         };

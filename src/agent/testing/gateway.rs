@@ -131,7 +131,7 @@ async fn tunnel(State(facts): State<Arc<Facts>>, mut request: Request) -> Respon
     }
     let (response, upgrading) = upgrade::upgrade(&mut request).unwrap();
     tokio::spawn(async move {
-        let upgraded = upgrading.stream().await.unwrap();
+        let upgraded = upgrading.stream::<tokio_rustls::server::TlsStream<TcpStream>>().await.unwrap();
         let (hello, budget) = (Hello::new(1, 0, 0), Budget::default());
         let (handle, driver) = warren_tunnel::run(
             upgraded.stream,

@@ -1,6 +1,7 @@
 //! One session as a byte stream.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     io,
     pin::Pin,
@@ -80,6 +81,43 @@ impl SessionStream {
         poll_fn(|cx| self.poll_recv_bytes(cx, RECV_MAX)).await
     }
 
+    /// Waits for bytes and appends all that are there, about `max` of them, uncopied; false at the end.
+    pub async fn recv_many(&self, max: usize, out: &mut VecDeque<Bytes>) -> Result<bool, SessionError> {
+        poll_fn(|cx| self.poll_recv_many(cx, max, out)).await
+    }
+
+    fn poll_recv_many(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+        out: &mut VecDeque<Bytes>,
+    ) -> Poll<Result<bool, SessionError>> {
+        self.shared.with_session(self.session, |state| {
+            let (mut count, now) = (0, now());
+            let last = loop {
+                match state.bundle.recv(self.session, max - count, now) {
+                    Received::Bytes(bytes) => {
+                        count += bytes.len();
+                        out.push_back(bytes);
+                        if count == max {
+                            break None;
+                        }
+                    }
+                    other => break Some(other),
+                }
+            };
+            if count > 0 {
+                self.meter.received.fetch_add(count as u64, Relaxed);
+                return Poll::Ready(Ok(true));
+            }
+            match last {
+                Some(Received::Finished) => Poll::Ready(Ok(false)),
+                Some(Received::Gone) => Poll::Ready(Err(state.why_gone(self.session))),
+                Some(Received::Nothing | Received::Bytes(_)) | None => self.wait_to_read(state, cx),
+            }
+        })
+    }
+
     /// Hands over all of `bytes`, uncopied, and waits for room meanwhile.
     pub async fn send_bytes(&self, mut bytes: Bytes) -> io::Result<()> {
         poll_fn(|cx| {
@@ -104,16 +142,7 @@ impl SessionStream {
             }
             Received::Finished => Poll::Ready(Ok(None)),
             Received::Gone => Poll::Ready(Err(state.why_gone(self.session))),
-            Received::Nothing => {
-                let slot = state.slots.entry(self.session).or_default();
-                match &slot.error {
-                    Some(error) => Poll::Ready(Err(error.clone())),
-                    None => {
-                        slot.reader = Some(cx.waker().clone());
-                        Poll::Pending
-                    }
-                }
-            }
+            Received::Nothing => self.wait_to_read(state, cx),
         })
     }
 
@@ -163,6 +192,17 @@ impl SessionStream {
             }
         })
         .await
+    }
+
+    fn wait_to_read<T>(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<T, SessionError>> {
+        let slot = state.slots.entry(self.session).or_default();
+        match &slot.error {
+            Some(error) => Poll::Ready(Err(error.clone())),
+            None => {
+                slot.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     /// What a send came to: a count, an error, or waiting for room.

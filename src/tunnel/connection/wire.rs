@@ -16,10 +16,9 @@ use crate::{
     websocket::{self, Item, Opcode, Side},
 };
 
-/// Room made for one read.
-const READ_BUFFER: usize = 64 * 1024;
-/// Below this much room a new buffer is taken: TLS records have 16 KiB.
-const READ_ROOM_MIN: usize = 16 * 1024;
+/// Room made for one read: follows what the stream gives, so that a quiet tunnel holds little and a busy one reads much.
+const READ_MIN: usize = 16 * 1024;
+const READ_MAX: usize = 256 * 1024;
 /// Pieces in one vectored write.
 const SLICES: usize = 64;
 /// Close code 1000, a normal end.
@@ -30,6 +29,7 @@ pub(super) struct Wire<S> {
     stream: S,
     side: Side,
     read_buffer: BytesMut,
+    room: usize,
     websocket: websocket::Decoder,
     frames: Decoder,
     /// The pieces of the batch that is leaving; those before `left` are gone.
@@ -56,6 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             stream,
             side,
             read_buffer: BytesMut::from(read_buf),
+            room: READ_MIN,
             websocket: websocket::Decoder::new(side),
             frames: Decoder::new(),
             batch: Vec::new(),
@@ -77,12 +78,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         cx: &mut Context<'_>,
         frames: &mut Vec<Frame>,
     ) -> Poll<io::Result<Result<Arrival, ProtocolError>>> {
-        if self.read_buffer.capacity() < READ_ROOM_MIN {
-            self.read_buffer.reserve(READ_BUFFER);
+        // Half of it may have been filled by the read before; less would not do.
+        if self.read_buffer.capacity() < self.room / 2 {
+            self.read_buffer.reserve(self.room);
         }
+        let free = self.read_buffer.capacity();
         match ready!(pin!(self.stream.read_buf(&mut self.read_buffer)).poll(cx)) {
             Ok(0) => Poll::Ready(Ok(Ok(Arrival::End))),
-            Ok(_) => Poll::Ready(Ok(self.decode(frames))),
+            Ok(count) => {
+                if count > free / 2 {
+                    self.room = (self.room * 2).min(READ_MAX);
+                } else if count < self.room / 8 {
+                    self.room = (self.room / 2).max(READ_MIN);
+                }
+                Poll::Ready(Ok(self.decode(frames)))
+            }
             // A peer that went without a TLS goodbye has ended all the same.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(Ok(Arrival::End))),
             Err(error) => Poll::Ready(Err(error)),
@@ -93,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.read_buffer.clear();
-            self.read_buffer.reserve(READ_ROOM_MIN);
+            self.read_buffer.reserve(READ_MIN);
             if let Ok(0) | Err(_) = ready!(pin!(self.stream.read_buf(&mut self.read_buffer)).poll(cx)) {
                 return Poll::Ready(());
             }

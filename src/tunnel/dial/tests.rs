@@ -86,7 +86,7 @@ async fn gateway(tls: TlsAcceptor, welcome: bool) -> String {
                 }
                 let (response, upgrading) = upgrade(&mut request).unwrap();
                 tokio::spawn(async move {
-                    let up = upgrading.stream().await.unwrap();
+                    let up = upgrading.stream::<tokio_rustls::server::TlsStream<TcpStream>>().await.unwrap();
                     assert_eq!(up.stream.get_ref().1.peer_certificates().unwrap().len(), 1);
                     let hello = Hello::new(1, 1, 0);
                     let (handle, driver) = run(
@@ -296,5 +296,5 @@ async fn a_tunnel_is_dialled_through_a_proxy() {
     });
     let via = ViaProxy::new(format!("http://{place}").parse().unwrap(), Vec::new());
     let dialed = dial(&url, authority.client(authority.issue("agent", as_they_are)), &via).await.unwrap();
-    assert_eq!(dialed.stream.get_ref().0.peer_addr().unwrap(), place);
+    assert_eq!(dialed.stream.socket().peer_addr().unwrap(), place);
 }

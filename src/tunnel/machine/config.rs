@@ -24,17 +24,17 @@ pub enum Liveness {
 pub struct Config {
     /// Bytes that a new session may receive before credit. Default 256 KiB.
     pub window_initial: u32,
-    /// Where a session's window stops growing. Default 4 MiB.
+    /// Where a session's window stops growing. Default 32 MiB: 640 MB/s over a round trip of 50 ms.
     pub window_max: u32,
     /// Most bytes accepted in one data frame. Default and maximum 64 KiB.
     pub max_frame: u32,
-    /// Bytes of memory for the sessions of this tunnel. Default 64 MiB.
+    /// Bytes of memory for the sessions of this tunnel. Default 128 MiB.
     pub budget: usize,
     /// Sessions at once; an open above it is answered busy. Default 16,384.
     pub sessions_max: usize,
     /// Opens without an answer at once; an open above it is answered busy. Default 1,024.
     pub pending_opens_max: usize,
-    /// Unsent bytes that a session takes from its writer. Default 128 KiB.
+    /// Unsent bytes that a session takes from its writer. Default 256 KiB.
     pub send_queue_max: usize,
     /// Answers that wait because the peer does not read; more close the tunnel. Default 32,768.
     pub control_queue_max: usize,
@@ -64,12 +64,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             window_initial: 256 << 10,
-            window_max: 4 << 20,
+            window_max: 32 << 20,
             max_frame: 64 << 10,
-            budget: 64 << 20,
+            budget: 128 << 20,
             sessions_max: 16_384,
             pending_opens_max: 1024,
-            send_queue_max: 128 << 10,
+            send_queue_max: 256 << 10,
             control_queue_max: 32_768,
             premature_resets_max: 10_000,
             premature_resets_window: Duration::from_secs(10),

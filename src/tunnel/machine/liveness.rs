@@ -18,6 +18,9 @@ use super::{Config, Liveness};
 /// Unanswered pings remembered; an answer to an older one is of no use any more.
 const PINGS_MAX: usize = 8;
 
+/// For so long the least round trip is taken for the distance; paths change.
+const RTT_MIN_AGE: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Pulse {
     ping_every: Duration,
@@ -31,6 +34,8 @@ pub(super) struct Pulse {
     sent: VecDeque<(u64, Instant)>,
     liveness: Liveness,
     rtt: Option<Duration>,
+    /// The least round trip of late, and when it was seen.
+    rtt_min: Option<(Duration, Instant)>,
 }
 
 impl Pulse {
@@ -46,6 +51,7 @@ impl Pulse {
             sent: VecDeque::new(),
             liveness: Liveness::Alive,
             rtt: None,
+            rtt_min: None,
         }
     }
 
@@ -69,6 +75,12 @@ impl Pulse {
         self.sent.drain(..index);
         let rtt = now.saturating_duration_since(at);
         self.rtt = Some(self.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+        if self
+            .rtt_min
+            .is_none_or(|(least, at)| rtt <= least || now.saturating_duration_since(at) > RTT_MIN_AGE)
+        {
+            self.rtt_min = Some((rtt, now));
+        }
         Some(rtt)
     }
 
@@ -124,6 +136,12 @@ impl Pulse {
 
     pub(super) fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// The distance without what waits in queues: windows that grew by the smoothed one would fill the queues that they
+    /// measure.
+    pub(super) fn rtt_min(&self) -> Option<Duration> {
+        self.rtt_min.map(|(rtt, _)| rtt)
     }
 }
 

@@ -173,7 +173,7 @@ impl Tunnel {
     }
 
     fn transmit_credits(&mut self, now: Instant, max_bytes: usize) {
-        let (rtt, window_max) = (self.pulse.rtt(), self.config.window_max);
+        let (rtt, window_max) = (self.pulse.rtt_min(), self.config.window_max);
         while self.lanes.scratch.len() < max_bytes {
             let Some(id) = self.lanes.credits.pop_front() else { return };
             let Some(entry) = self.sessions.get_mut(&id) else { continue };

@@ -58,7 +58,7 @@ fn a_writer_that_waits_is_called_when_there_is_room() {
         }
         pair.settle();
     }
-    assert_eq!(total, (256 << 10) + (128 << 10), "window and queue");
+    assert_eq!(total, (256 << 10) + (256 << 10), "window and queue");
     assert_eq!(pair.gateway.events(), []);
     pair.agent.read(1, pair.now);
     pair.settle();
@@ -150,10 +150,11 @@ fn retained_bytes_are_given_back_soon_though_little_was_read() {
 
 #[test]
 fn windows_grow_with_the_distance() {
-    let mut pair = Pair::new();
+    let config = || Config { window_max: 4 << 20, ..Config::default() };
+    let mut pair = Pair::with(config(), config());
     pair.latency = 25 * MS;
-    // The first ping was at no distance; its share fades.
-    pair.pass(60_000 * MS);
+    // The first ping was at no distance; it is forgotten.
+    pair.pass(70_000 * MS);
     assert!(pair.gateway.tunnel.rtt().unwrap() > 45 * MS);
     pair.gateway.tunnel.open(1, OpenRequest::resource("db"), pair.now).unwrap();
     pair.pass(30 * MS);
