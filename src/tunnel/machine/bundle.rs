@@ -122,14 +122,7 @@ impl Bundle {
     /// Takes one frame of the peer. An error has ended that tunnel already.
     pub fn handle_frame(&mut self, key: TunnelKey, frame: Frame, now: Instant) -> Result<(), ProtocolError> {
         let opened = if let Frame::Open { session, .. } = frame { Some(session) } else { None };
-        let suspect = |bundle: &Self| {
-            bundle.tunnels.get(&key).is_some_and(|tunnel| tunnel.liveness() == Liveness::Suspect)
-        };
-        let before = suspect(self);
         let result = self.act(key, now, |tunnel| tunnel.handle_frame(frame, now)).unwrap_or(Ok(()));
-        if before && !suspect(self) {
-            self.recovered(key, now);
-        }
         if let Some(id) = opened.filter(|id| self.tunnels.get(&key).is_some_and(|tunnel| tunnel.holds(*id))) {
             self.homes.insert(id, key);
         }
@@ -418,14 +411,6 @@ impl Bundle {
         }
         if let Some(other) = other {
             self.carry_on(other);
-        }
-    }
-
-    /// A tunnel that was suspect is heard again.
-    fn recovered(&mut self, key: TunnelKey, now: Instant) {
-        if self.tunnels.get(&key).is_some_and(Tunnel::is_ready) {
-            self.give_up_suspects(now);
-            self.carry_on(key);
         }
     }
 
