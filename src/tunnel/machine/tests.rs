@@ -1,5 +1,6 @@
 //! Two machines talk over a virtual wire and clock.
 
+mod bundle;
 mod faults;
 mod flow;
 mod lifecycle;
