@@ -30,8 +30,11 @@ struct Inner {
     config: Config,
     process: Budget,
     /// By place; of each place the processes of which something is left, the newest last.
-    places: Mutex<HashMap<u64, Vec<(u64, Weak<Shared>)>>>,
+    places: Mutex<HashMap<u64, Vec<Known>>>,
 }
+
+/// A process at the other end, by its boot.
+type Known = (u64, Weak<Shared>);
 
 impl Bundles {
     /// `process` is the budget that all tunnels share.

@@ -312,7 +312,8 @@ impl<S> Drop for Driver<S> {
         let mut state = self.shared.lock();
         state.bundle.act(key, now(), |tunnel| tunnel.lost("the driver was stopped"));
         state.dispatch(key, &mut self.after);
-        let closed = state.ends.remove(&key).and_then(|end| end.closed);
+        let closed = state.closed(key).cloned();
+        state.forget_end(key);
         state.bundle.leave(key);
         drop(state);
         self.shared.finish(&self.port, &mut self.after);

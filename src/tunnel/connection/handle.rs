@@ -143,15 +143,18 @@ impl Handle {
             let told = self.port.incoming.notified();
             {
                 let mut state = self.shared.lock();
-                let end = state.ends.entry(self.port.key).or_default();
-                if let Some((session, request)) = end.incoming.pop_front() {
-                    if !end.incoming.is_empty() {
+                let waiting = state.ends.get_mut(&self.port.key).map(|end| &mut end.incoming);
+                if let Some((waiting, (session, request))) =
+                    waiting.and_then(|waiting| waiting.pop_front().map(|first| (waiting, first)))
+                {
+                    if !waiting.is_empty() {
                         // One permit may stand for several: pass it on to whoever else accepts.
                         self.port.incoming.notify_one();
                     }
                     return Some(Incoming::new(self.shared.clone(), session, request));
                 }
                 if self.port.status.borrow().closed.is_some() {
+                    state.forget_end(self.port.key);
                     self.port.incoming.notify_one();
                     return None;
                 }

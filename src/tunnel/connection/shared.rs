@@ -235,12 +235,8 @@ impl State {
             Event::Drained { cut } => after.changes.push(Change::Drained(cut)),
             Event::Closed { reason, detail, by_peer } => {
                 let closed = Closed { reason, detail, by_peer };
-                let end = self.ends.entry(key).or_default();
-                end.closed = Some(closed.clone());
-                for (session, _) in std::mem::take(&mut end.incoming) {
-                    self.bundle.release(session, now());
-                    self.forget(session);
-                }
+                // What came in and was not accepted yet may go on elsewhere, and can still be accepted.
+                self.ends.entry(key).or_default().closed = Some(closed.clone());
                 after.changes.push(Change::Closed(closed));
             }
             session => self.note_session(session, &mut after.wakers),
@@ -283,6 +279,13 @@ impl State {
             | Event::PeerDraining { .. }
             | Event::Drained { .. }
             | Event::Closed { .. } => {}
+        }
+    }
+
+    /// Forgets a tunnel that has ended, unless sessions wait to be accepted.
+    pub(super) fn forget_end(&mut self, key: TunnelKey) {
+        if self.ends.get(&key).is_some_and(|end| end.closed.is_some() && end.incoming.is_empty()) {
+            self.ends.remove(&key);
         }
     }
 
