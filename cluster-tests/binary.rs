@@ -6,7 +6,18 @@ use std::{
 };
 
 /// What the program reads from its environment besides `WARREN_*`.
-const PLAIN_NAMES: [&str; 4] = ["REGISTRATION_JWT", "NAME", "APP_HOST", "APP_PORT"];
+const PLAIN_NAMES: [&str; 10] = [
+    "REGISTRATION_JWT",
+    "NAME",
+    "APP_HOST",
+    "APP_PORT",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
 
 /// The binary under test: `WARREN_BIN` if set, otherwise built from this workspace with the profile of the tests.
 pub fn warren_binary() -> &'static Path {

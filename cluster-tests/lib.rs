@@ -13,6 +13,7 @@ pub mod http;
 pub mod load;
 pub mod netns;
 mod process;
+pub mod proxy;
 pub mod relay;
 mod site;
 pub mod target;

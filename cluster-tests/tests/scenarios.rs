@@ -18,6 +18,7 @@ mod scenarios {
     mod main_job;
     mod other_group;
     mod probes;
+    mod proxies;
     mod quick_start;
     mod slow_reader;
     mod strangers;
