@@ -4,10 +4,12 @@
 
 mod scenarios {
     mod bad_input;
+    mod black_hole;
     mod certificates;
     mod cli;
     mod demo;
     mod drain;
+    mod drain_move;
     mod echo_recycle;
     mod enrolment;
     mod frames;
@@ -20,6 +22,7 @@ mod scenarios {
     mod probes;
     mod proxies;
     mod quick_start;
+    mod resume;
     mod slow_reader;
     mod strangers;
     mod targets;
