@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 use serde_json::{Value, json};
 
 use crate::{
@@ -83,7 +83,15 @@ impl Run<'_> {
         }
     }
 
+    /// Tried twice: starting is not what is measured, and a busy machine may miss a deadline.
     fn start(&self, contender: &Contender, setting: Setting) -> Result<Started> {
+        self.try_start(contender, setting).or_else(|error| {
+            eprintln!("  {} does not start, once more: {error:#}", contender.peer.name);
+            self.try_start(contender, setting)
+        })
+    }
+
+    fn try_start(&self, contender: &Contender, setting: Setting) -> Result<Started> {
         let place = Place::new(self.tools, (setting == Setting::Far).then_some(FAR))?;
         let running = (contender.peer.start)(&contender.tool, &place)?;
         Ok((running, place))
@@ -96,8 +104,9 @@ impl Run<'_> {
         loop {
             quiet::wait(deadline);
             let watched = Others::watch();
-            let sample = (group.measure)(&Bed { running, scale: &self.scale })?;
+            let sample = (group.measure)(&Bed { running, scale: &self.scale });
             let others = watched.cpus();
+            let sample = sample.with_context(|| format!("others had {others:.2} CPUs"))?;
             if best.as_ref().is_none_or(|(_, least)| others < *least) {
                 best = Some((sample, others));
             }
@@ -129,7 +138,8 @@ impl Results {
     }
 
     fn add_failure(&mut self, round: usize, peer: &'static str, group: &Group, error: &Error) {
-        let reason = format!("round {round}: {error:#}");
+        // Some reasons are a program's last words, on several lines.
+        let reason = format!("round {round}: {error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
         eprintln!("  {:8} failed: {reason}", group.name);
         self.raw.push(json!({"round": round, "peer": peer, "group": group.name, "failed": reason}));
         self.failures.entry((group.name, peer)).or_insert(reason);

@@ -59,7 +59,7 @@ impl Tools {
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
             let error = errors.lines().find(|line| line.contains("error")).or_else(|| errors.lines().last());
-            bail!("{program} cannot be built: {}", error.unwrap_or("no reason was given"));
+            bail!("{program} cannot be built: {}", error.unwrap_or("no reason was given").trim());
         }
         self.find(program)
     }

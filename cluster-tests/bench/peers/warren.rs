@@ -1,7 +1,9 @@
 //! Warren as customers run it: one gateway, three agents of one group, two tunnels each, p2c.
 
 use std::{
+    env,
     panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
     time::Duration,
 };
 
@@ -20,10 +22,23 @@ pub(super) const PEER: Peer = Peer {
     encrypted: true,
     find: |_| {
         let program = warren_binary().to_owned();
-        Ok(Tool { version: version(&program, &["--version"])?, programs: vec![program] })
+        let version = format!("{}, {}", version(&program, &["--version"])?, built_from());
+        Ok(Tool { version, programs: vec![program] })
     },
     start,
 };
+
+/// The commit, as far as it is known: a binary that was given does not say what it was built from.
+fn built_from() -> String {
+    if env::var_os("WARREN_BIN").is_some() {
+        return "WARREN_BIN, commit unknown".into();
+    }
+    let describe = ["describe", "--always", "--dirty", "--exclude", "*"];
+    let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(describe).output();
+    let commit = output.ok().filter(|output| output.status.success());
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    commit.map_or_else(|| "commit unknown".into(), |commit| format!("commit {commit}"))
+}
 
 fn start(_: &Tool, place: &Place) -> Result<Running> {
     // A site panics where a test would fail.
