@@ -2,14 +2,19 @@
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
+    net::Shutdown,
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncWriteExt, Interest},
-    net::{TcpStream, tcp::WriteHalf},
+    io::{AsyncReadExt, Interest},
+    net::{TcpStream, tcp::ReadHalf},
     sync::Notify,
     time::{sleep, timeout},
 };
@@ -84,15 +89,14 @@ pub async fn splice(
 async fn carry(session: &SessionStream, socket: &mut TcpStream) -> SpliceEnd {
     let ended = Notify::new();
     let (read, write) = socket.split();
-    let socket = read.as_ref();
     let both = async {
-        tokio::try_join!(from_socket(session, socket, &ended), to_socket(session, write))
+        tokio::try_join!(from_socket(session, read, &ended), to_socket(session, write.as_ref()))
             .map(|_| SpliceEnd::Finished)
     };
     // While it is read, a socket tells of its reset behind its last bytes; afterwards only this does.
     let broken = async {
         ended.notified().await;
-        broken(socket).await
+        broken(write.as_ref()).await
     };
     tokio::select! {
         end = both => end.unwrap_or_else(|end| end),
@@ -100,18 +104,20 @@ async fn carry(session: &SessionStream, socket: &mut TcpStream) -> SpliceEnd {
     }
 }
 
-async fn from_socket(session: &SessionStream, socket: &TcpStream, ended: &Notify) -> Result<(), SpliceEnd> {
+async fn from_socket(
+    session: &SessionStream,
+    mut socket: ReadHalf<'_>,
+    ended: &Notify,
+) -> Result<(), SpliceEnd> {
     let mut room = READ_MIN;
     loop {
         // Taken when there is something to read, so that an idle session holds no buffer.
         socket.readable().await.map_err(SpliceEnd::Socket)?;
         let mut buffer = BytesMut::with_capacity(room);
         loop {
-            if buffer.capacity() < room / 4 {
-                buffer.reserve(room);
-            }
             let free = buffer.capacity();
-            match socket.try_read_buf(&mut buffer) {
+            let Poll::Ready(read) = read_now(&mut socket, &mut buffer).await else { break };
+            match read {
                 Ok(0) => {
                     session.finish();
                     ended.notify_one();
@@ -124,20 +130,31 @@ async fn from_socket(session: &SessionStream, socket: &TcpStream, ended: &Notify
                         room = (room / 2).max(READ_MIN);
                     }
                     session.send_bytes(buffer.split().freeze()).await.map_err(of_session)?;
+                    if count < free {
+                        // The socket is empty; the buffer is not kept for when it fills again.
+                        break;
+                    }
+                    if buffer.capacity() < room / 4 {
+                        buffer.reserve(room);
+                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(SpliceEnd::Socket(error)),
             }
         }
     }
 }
 
-async fn to_socket(session: &SessionStream, mut socket: WriteHalf<'_>) -> Result<(), SpliceEnd> {
+/// Reads what is there, without waiting. This way of reading knows that the socket is empty when it gave less than there was
+/// room for, and spares the call that would only say so.
+async fn read_now(socket: &mut ReadHalf<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+    poll_fn(|cx| Poll::Ready(pin!(socket.read_buf(buffer)).poll(cx))).await
+}
+
+async fn to_socket(session: &SessionStream, socket: &TcpStream) -> Result<(), SpliceEnd> {
     let mut turn = 0;
     let mut pieces = VecDeque::new();
     while session.recv_many(WRITE_MAX, &mut pieces).await.map_err(SpliceEnd::Session)? {
-        turn += write_all(socket.as_ref(), &mut pieces).await.map_err(SpliceEnd::Socket)?;
+        turn += write_all(socket, &mut pieces).await.map_err(SpliceEnd::Socket)?;
         // An idle session holds no list.
         pieces.shrink_to(0);
         if turn >= TURN_MAX {
@@ -146,7 +163,7 @@ async fn to_socket(session: &SessionStream, mut socket: WriteHalf<'_>) -> Result
         }
     }
     // A socket that is already gone is no loss: all that it should have was written.
-    match socket.shutdown().await {
+    match SockRef::from(socket).shutdown(Shutdown::Write) {
         Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(SpliceEnd::Socket(error)),
         _ => Ok(()),
     }

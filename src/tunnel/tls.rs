@@ -6,8 +6,9 @@
 //! one read takes what the socket has, up to [`READ_MAX`], and one write sends a whole batch of records.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -19,7 +20,7 @@ use rustls::{
 };
 use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
@@ -112,13 +113,10 @@ impl TlsStream {
     fn poll_receive(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
         let room = self.room.min(wanted.max(READ_MIN));
         self.incoming.reserve(room);
-        let count = loop {
-            ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.try_read_buf(&mut (&mut self.incoming).limit(room)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => break read?,
-            }
-        };
+        let mut bytes = (&mut self.incoming).limit(room);
+        // This way of reading knows that the socket is empty when it gave less than there was room for, and spares the
+        // call that would only say so.
+        let count = ready!(pin!(self.socket.read_buf(&mut bytes)).poll(cx))?;
         if count == room {
             self.room = (self.room * 2).min(READ_MAX);
         } else if count < self.room / 4 {

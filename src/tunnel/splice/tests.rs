@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
     net::TcpListener,
     task::JoinHandle,
 };
