@@ -39,6 +39,27 @@ pub enum Kind {
     Dante,
 }
 
+impl Kind {
+    /// Whether it can run here. Where it cannot, a scenario that needs it says so and ends, unless `WARREN_TEST_ALL` is set,
+    /// as in CI: then it goes on, and fails.
+    pub fn is_here(self) -> bool {
+        let program = match self {
+            Self::Squid => "squid",
+            Self::Tinyproxy => "tinyproxy",
+            Self::Dante => "danted",
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let installed = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+        // Dante's accounts take a mount namespace.
+        let allowed = self != Self::Dante || rustix::process::geteuid().is_root();
+        let here = (installed && allowed) || std::env::var_os("WARREN_TEST_ALL").is_some();
+        if !here {
+            eprintln!("skipped: {program} is not installed, or needs root");
+        }
+        here
+    }
+}
+
 /// A proxy in the foreground, with a directory of its own; killed when dropped.
 #[derive(Debug)]
 pub struct Proxy {

@@ -1,6 +1,6 @@
 //! The way out: through proxies that let nobody pass without a password, past them, and past gateways that are dead.
 //!
-//! Needs squid, tinyproxy and dante-server, and root for dante's accounts.
+//! Needs squid, tinyproxy and dante-server, and root for dante's accounts; a proxy that is missing is passed over, but in CI.
 
 use std::{fs, net::TcpListener, time::Duration};
 
@@ -32,6 +32,9 @@ fn wait_for_log(agent: &AgentProcess, text: &str) {
 
 /// Enrols an agent through the proxy, which was given it in some way, and carries bytes both ways.
 fn passes(kind: Kind, launched: impl FnOnce(&Site, &Proxy) -> AgentProcess, from: &str) {
+    if !kind.is_here() {
+        return;
+    }
     let site = Site::builder().start();
     let mut proxy = Proxy::start(kind);
     let mut agent = launched(&site, &proxy);
@@ -106,6 +109,9 @@ fn an_agent_enrols_and_serves_through_dante() {
 fn a_wrong_password_is_told_with_the_proxys_name() {
     let site = Site::builder().start();
     for (kind, how) in [(Kind::Squid, "407"), (Kind::Tinyproxy, "401"), (Kind::Dante, "SOCKS5")] {
+        if !kind.is_here() {
+            continue;
+        }
         let proxy = Proxy::start(kind);
         let wrong = proxy.url_with(&format!("{USER}:{WRONG}"));
         let name = format!("{kind:?}");
@@ -115,6 +121,9 @@ fn a_wrong_password_is_told_with_the_proxys_name() {
         assert!(!log.contains(WRONG), "no password in a log: {log}");
         assert!(!agent.process.is_ready());
     }
+    if !Kind::Squid.is_here() {
+        return;
+    }
     let none = Proxy::start(Kind::Squid);
     let agent = launch(&site, "nobody", &["--gateway", &site.url(), "--proxy", &none.url()], &[]);
     wait_for_log(&agent, &format!("proxy {} asks for a user name and password", none.url()));
@@ -122,6 +131,9 @@ fn a_wrong_password_is_told_with_the_proxys_name() {
 
 #[test]
 fn a_password_that_changes_counts_without_a_restart() {
+    if !Kind::Squid.is_here() {
+        return;
+    }
     let site = Site::builder().start();
     let mut proxy = Proxy::start(Kind::Squid);
     let (file, password) = (site.path("agent.yaml"), site.path("password"));
@@ -183,6 +195,9 @@ fn a_dead_and_a_silent_gateway_are_passed_over() {
 
 /// Sessions of both kinds over restarts of the proxy that all tunnels go through.
 fn restart_keeps_sessions(kind: Kind) {
+    if !kind.is_here() {
+        return;
+    }
     let site = Site::builder().start();
     let mut proxy = Proxy::start(kind);
     let mut agent = launch(&site, "a", &["--gateway", &site.url(), "--proxy", &proxy.good_url()], &[]);
