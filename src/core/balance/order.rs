@@ -1,6 +1,6 @@
 //! The filters and the policies.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use super::{Balancer, Candidate, CandidateRecord, Exclusion, LATENCY_SEED, Plan, Rule, Tunnels, Wanted};
 use crate::{
@@ -32,27 +32,27 @@ pub(super) fn order(
     random: u64,
     now: Instant,
 ) -> Plan {
-    let excluded: Vec<_> =
-        candidates.iter().map(|candidate| exclusion(balancer, wanted, candidate, now)).collect();
-    let fits = |obey: fn(Exclusion) -> bool| {
-        let fits = candidates.iter().zip(&excluded).filter(|(_, excluded)| !excluded.is_some_and(obey));
-        fits.map(|(candidate, _)| candidate).collect::<Vec<_>>()
-    };
-    let mut rule = Rule::Policy(wanted.policy);
-    let mut eligible = fits(|_| true);
-    if eligible.is_empty() {
-        eligible = fits(|exclusion| !exclusion.yields());
-        rule = Rule::Panic;
-    }
     let scores = scores(balancer, candidates, now);
-    let mut scored: Vec<Scored> = eligible
+    let records: Vec<_> = candidates
         .iter()
-        .map(|candidate| {
-            let (share, score) = scores[&candidate.agent];
-            let load = f64::from(candidate.in_flight) / share;
-            Scored { agent: candidate.agent, share, score, load }
+        .zip(&scores)
+        .map(|(candidate, scored)| CandidateRecord {
+            member: candidate.agent,
+            score: scored.score,
+            sessions: candidate.in_flight,
+            excluded: exclusion(balancer, wanted, candidate, now),
         })
         .collect();
+    let mut rule = Rule::Policy(wanted.policy);
+    if records.iter().all(|record| record.excluded.is_some()) {
+        rule = Rule::Panic;
+    }
+    let fits = |excluded: Option<Exclusion>| match excluded {
+        Some(exclusion) => rule == Rule::Panic && exclusion.yields(),
+        None => true,
+    };
+    let fitting = scores.into_iter().zip(&records).filter(|(_, record)| fits(record.excluded));
+    let mut scored: Vec<Scored> = fitting.map(|(scored, _)| scored).collect();
     rule = match scored.len() {
         0 => Rule::Nobody,
         1 if rule != Rule::Panic => Rule::Only,
@@ -66,13 +66,7 @@ pub(super) fn order(
         Policy::LeastSessions => scored.sort_by(|a, b| a.load.total_cmp(&b.load)),
         Policy::RoundRobin => balancer.next_in_turn(wanted, &mut scored),
     }
-    let records = candidates.iter().zip(excluded).map(|(candidate, excluded)| CandidateRecord {
-        member: candidate.agent,
-        score: scores[&candidate.agent].1,
-        sessions: candidate.in_flight,
-        excluded,
-    });
-    Plan { choices: scored.iter().map(|scored| scored.agent).collect(), rule, records: records.collect() }
+    Plan { choices: scored.iter().map(|scored| scored.agent).collect(), rule, records }
 }
 
 /// The first reason against a candidate, the weightiest first.
@@ -99,24 +93,24 @@ fn exclusion(
 
 /// Share and score of every candidate. A session more counts the less, the more weight its member has; what an idle
 /// member costs does not depend on its weight, so that weights mean shares however little is going on.
-fn scores(balancer: &Balancer, candidates: &[Candidate], now: Instant) -> BTreeMap<AgentId, (f64, f64)> {
-    let share = |candidate: &Candidate| {
-        let slow = balancer.tracks.get(&candidate.agent).map_or(1.0, |track| track.share(now));
-        f64::from(candidate.weight.max(1)) * slow
+fn scores(balancer: &Balancer, candidates: &[Candidate], now: Instant) -> Vec<Scored> {
+    let seen = |candidate: &Candidate| {
+        let track = balancer.tracks.get(&candidate.agent);
+        let share = f64::from(candidate.weight.max(1)) * track.map_or(1.0, |track| track.share(now));
+        (share, track.and_then(|track| track.latency(now)))
     };
-    let mean_share = mean(candidates.iter().map(share)).unwrap_or(1.0);
-    let latency = |agent| balancer.tracks.get(&agent).and_then(|track| track.latency(now));
-    let latencies = candidates.iter().filter_map(|candidate| latency(candidate.agent));
+    let seen: Vec<_> = candidates.iter().map(seen).collect();
+    let mean_share = mean(seen.iter().map(|(share, _)| *share)).unwrap_or(1.0);
     // Whoever was not tried yet is taken to be like the others, or it would not be tried for long.
-    let unseen = mean(latencies).unwrap_or(LATENCY_SEED.as_secs_f64());
-    let score = |candidate: &Candidate| {
-        let latency = latency(candidate.agent).unwrap_or(unseen);
-        let share = share(candidate);
-        let load = f64::from(candidate.in_flight) * mean_share / share + 1.0;
+    let unseen = mean(seen.iter().filter_map(|(_, latency)| *latency)).unwrap_or(LATENCY_SEED.as_secs_f64());
+    let score = |(candidate, (share, latency)): (&Candidate, (f64, Option<f64>))| {
+        let sessions = f64::from(candidate.in_flight);
+        let weighted = sessions * mean_share / share + 1.0;
         // Milliseconds read better in a record than seconds.
-        (share, load * (latency + LATENCY_FLOOR) * 1_000.0)
+        let score = weighted * (latency.unwrap_or(unseen) + LATENCY_FLOOR) * 1_000.0;
+        Scored { agent: candidate.agent, share, score, load: sessions / share }
     };
-    candidates.iter().map(|candidate| (candidate.agent, score(candidate))).collect()
+    candidates.iter().zip(seen).map(score).collect()
 }
 
 fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {

@@ -53,6 +53,10 @@ pub struct SnapshotMember {
 
 impl Snapshot {
     pub fn resource_verdict(&self, member: AgentId, resource: &Name) -> Verdict {
+        // Asked for every member at every open, and seldom is anything judged: no copy of the name for that.
+        if self.verdicts.is_empty() {
+            return Verdict::Up;
+        }
         self.verdicts.get(&(member, resource.clone())).map_or(Verdict::Up, |judged| judged.verdict)
     }
 }
