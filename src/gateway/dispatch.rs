@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,7 +32,7 @@ use warren_tunnel::{
 
 use crate::{
     metrics,
-    registry::{Chosen, Lease, Planned, Registry},
+    registry::{Chosen, Group, Lease, Planned, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
 };
 
@@ -153,7 +153,7 @@ impl Shared {
         };
         match opened {
             Ok(carried) => {
-                metrics::opened(&wanted.label, begun.elapsed());
+                wanted.meters.opened(begun.elapsed());
                 Self::splice(caller, carried, entry, &wanted).await;
             }
             Err(lost) => self.lose(caller, entry, &wanted, lost),
@@ -171,7 +171,7 @@ impl Shared {
         let (up, down) = (report.from_socket, report.to_socket);
         debug!(
             session = entry.id(),
-            group = &*wanted.label,
+            group = &*wanted.meters.label,
             resource = %wanted.resource,
             outcome = outcome.as_str(),
             detail,
@@ -192,13 +192,14 @@ impl Shared {
         from: SocketAddr,
     ) -> Result<Carried, Lost> {
         let until = Instant::now() + RETRY_WITHIN;
-        self.registry.first_try(wanted.group);
+        let group = self.registry.entry(wanted.group);
+        group.first_try();
         let mut early = Early::default();
         let mut tried: Vec<AgentId> = Vec::new();
         let mut target_failed: Vec<AgentId> = Vec::new();
         let mut last: Option<Lost> = None;
         loop {
-            let chosen = match self.choose(wanted, &tried).await {
+            let chosen = match self.choose(&group, wanted, &tried).await {
                 Ok(chosen) => chosen,
                 // The failure that led here says more than that nobody is left.
                 Err(nobody) => return Err(last.unwrap_or(nobody)),
@@ -218,36 +219,32 @@ impl Shared {
             let outcome = attempt(&lease.tunnel.handle, request, &mut early, caller, within).await;
             let (now, took) = (Instant::now(), begun.elapsed());
             let result = outcome.as_ref().map_or_else(Failed::as_str, |_| OpenResult::Ok.as_str());
-            entry.attempted(Attempt {
-                candidates: plan.records,
-                chosen: member,
-                rule: plan.rule,
-                result,
-                took,
-            });
+            let tried_so =
+                Attempt { candidates: plan.records, chosen: member, rule: plan.rule, result, took };
             let failed = match outcome {
                 Ok(session) => {
-                    self.registry.opened(wanted.group, member, Opened::Ok(took), now);
+                    group.opened(member, Opened::Ok(took), now);
                     // Others could not reach a target that can be reached: that was their fault.
                     for other in target_failed {
-                        self.registry.opened(wanted.group, other, Opened::Failed, now);
+                        group.opened(other, Opened::Failed, now);
                     }
-                    entry.carried(session.meter());
+                    entry.carried(tried_so, session.meter());
                     return Ok(Carried { session, lease });
                 }
                 Err(failed) => failed,
             };
             drop(lease);
+            entry.attempted(tried_so);
             debug!(session = entry.id(), %member, result, detail = %failed, "open failed");
             if failed.is_members_fault() {
-                self.registry.opened(wanted.group, member, Opened::Failed, now);
+                group.opened(member, Opened::Failed, now);
             } else if failed.is_targets_fault() {
                 target_failed.push(member);
             }
             tried.push(member);
             let may_retry = failed.may_retry() && tried.len() <= RETRIES_MAX && now < until;
             let lost = Lost { failure: failed.failure(), detail: failed.to_string() };
-            if !(may_retry && self.registry.may_retry(wanted.group, now)) {
+            if !(may_retry && group.may_retry(now)) {
                 return Err(lost);
             }
             last = Some(lost);
@@ -256,24 +253,13 @@ impl Shared {
     }
 
     /// The member to try next. A first try waits a while for one to come; a retry takes who is there.
-    async fn choose(&self, wanted: &Wanted, tried: &[AgentId]) -> Result<Chosen, Lost> {
-        let mut changes = self.registry.changes_of(wanted.group);
-        let waiting = async {
-            loop {
-                changes.mark_unchanged();
-                let planned = self.registry.plan(wanted.group, &wanted.resource, tried, Instant::now());
-                if matches!(planned, Planned::Chosen(_)) || !tried.is_empty() {
-                    return planned;
-                }
-                if changes.changed().await.is_err() {
-                    return planned;
-                }
-            }
-        };
-        let planned = match timeout(self.limits.wait_for_member, waiting).await {
-            Ok(planned) => planned,
-            Err(_) => self.registry.plan(wanted.group, &wanted.resource, tried, Instant::now()),
-        };
+    async fn choose(&self, group: &Group, wanted: &Wanted, tried: &[AgentId]) -> Result<Chosen, Lost> {
+        let plan = || group.plan(&wanted.resource, tried, rand::random(), Instant::now());
+        let mut planned = plan();
+        if tried.is_empty() && !matches!(planned, Planned::Chosen(_)) {
+            let wait = wait_for_member(group.changes(), plan);
+            planned = timeout(self.limits.wait_for_member, wait).await.unwrap_or_else(|_| plan());
+        }
         let (failure, detail) = match planned {
             Planned::Chosen(chosen) => return Ok(chosen),
             Planned::UnknownGroup => (Failure::NoMember, "no agent of the group has a tunnel".to_owned()),
@@ -297,7 +283,7 @@ impl Shared {
         let Lost { failure, detail } = lost;
         info!(
             session = entry.id(),
-            group = &*wanted.label,
+            group = &*wanted.meters.label,
             resource = %wanted.resource,
             reason = failure.as_str(),
             detail,
@@ -305,6 +291,17 @@ impl Shared {
         );
         entry.end(Outcome::NotOpened(failure), detail);
         reset(caller);
+    }
+}
+
+/// Plans again at every change until somebody is chosen.
+async fn wait_for_member(mut changes: watch::Receiver<u64>, plan: impl Fn() -> Planned) -> Planned {
+    loop {
+        changes.mark_unchanged();
+        let planned = plan();
+        if matches!(planned, Planned::Chosen(_)) || changes.changed().await.is_err() {
+            return planned;
+        }
     }
 }
 

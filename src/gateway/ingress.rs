@@ -27,6 +27,7 @@ use warren_core::id::{GroupId, Name};
 use crate::{
     config::PortRange,
     dispatch::Dispatcher,
+    metrics::SessionMeters,
     registry::Registry,
     sessions::Wanted,
     store::{ListenerRecord, Store, StoreError},
@@ -307,9 +308,14 @@ impl Shared {
         info!(%group, %resource, address = ?listener.local_addr().ok(), "resource listens");
         let shared = self.clone();
         self.tasks.spawn(async move {
+            let mut meters = SessionMeters::of(shared.registry.label(group));
             let take = |socket, from| {
                 let label = shared.registry.label(group);
-                shared.dispatcher.take(socket, from, Wanted { group, label, resource: resource.clone() });
+                if label != meters.label {
+                    meters = SessionMeters::of(label);
+                }
+                let wanted = Wanted { group, meters: meters.clone(), resource: resource.clone() };
+                shared.dispatcher.take(socket, from, wanted);
             };
             accept::run(&listener, take, &stop).await;
         });

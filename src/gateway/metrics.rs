@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use warren_core::{
     catalogue::{Kind, Metric},
     status::MemberStatus,
@@ -34,6 +36,9 @@ pub const REJECTED_TOTAL: &str = "warren_gateway_rejected_total";
 pub const CONFIG_REVISION: &str = "warren_gateway_config_revision";
 /// End of certificates.
 pub const CERTIFICATE_EXPIRY: &str = "warren_gateway_certificate_expiry_timestamp_seconds";
+
+/// The result of a session that came to its end.
+pub(crate) const CLOSED: &str = "closed";
 
 /// All metrics of this crate.
 pub const CATALOGUE: &[Metric] = &[
@@ -141,20 +146,53 @@ pub(crate) fn retried(reason: &'static str) {
     counter!(RETRIES_TOTAL, "reason" => reason).increment(1);
 }
 
-pub(crate) fn opened(group: &str, took: Duration) {
-    histogram!(OPEN_SECONDS, "group" => group.to_owned()).record(took);
+/// What one group's sessions are counted with, looked up once instead of for each of them.
+pub(crate) struct SessionMeters {
+    /// What the group is called.
+    pub(crate) label: Arc<str>,
+    opened: Histogram,
+    /// How most sessions end.
+    closed: Counter,
+    up: Counter,
+    down: Counter,
 }
 
-pub(crate) fn ended(group: &str, result: &'static str) {
-    counter!(SESSIONS_TOTAL, "group" => group.to_owned(), "result" => result).increment(1);
-}
+impl SessionMeters {
+    pub(crate) fn of(label: Arc<str>) -> Arc<Self> {
+        let group = || label.to_string();
+        let bytes = |direction| counter!(SESSION_BYTES_TOTAL, "group" => group(), "direction" => direction);
+        Arc::new(Self {
+            opened: histogram!(OPEN_SECONDS, "group" => group()),
+            closed: counter!(SESSIONS_TOTAL, "group" => group(), "result" => CLOSED),
+            up: bytes("up"),
+            down: bytes("down"),
+            label,
+        })
+    }
 
-pub(crate) fn carried(group: &str, up: u64, down: u64) {
-    for (direction, bytes) in [("up", up), ("down", down)] {
-        if bytes > 0 {
-            counter!(SESSION_BYTES_TOTAL, "group" => group.to_owned(), "direction" => direction)
-                .increment(bytes);
+    /// A target was reached, this long after its caller came.
+    pub(crate) fn opened(&self, took: Duration) {
+        self.opened.record(took);
+    }
+
+    pub(crate) fn ended(&self, result: &'static str) {
+        if result == CLOSED {
+            self.closed.increment(1);
+        } else {
+            counter!(SESSIONS_TOTAL, "group" => self.label.to_string(), "result" => result).increment(1);
         }
+    }
+
+    /// So many bytes more went up and down.
+    pub(crate) fn carried(&self, up: u64, down: u64) {
+        self.up.increment(up);
+        self.down.increment(down);
+    }
+}
+
+impl fmt::Debug for SessionMeters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionMeters").field("label", &self.label).finish_non_exhaustive()
     }
 }
 

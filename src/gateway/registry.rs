@@ -1,7 +1,7 @@
 //! Who is there: every verified tunnel, and what each group says of itself.
 //!
 //! Tunnels come in by [`Registry::admit`] once an echo went through them, so that whatever is listed here carries data.
-//! Snapshots of the group come in by [`Registry::observe`]. Out go plans for sessions ([`Registry::plan`]), proposals to
+//! Snapshots of the group come in by [`Registry::observe`]. Out go plans for sessions ([`Group::plan`]), proposals to
 //! the group ([`Registry::propose`]), and pictures for people ([`Registry::group`]).
 //!
 //! One lock per group, never held over an await.
@@ -16,10 +16,7 @@ use std::{
 };
 
 use tokio::sync::watch;
-use warren_core::{
-    balance::Opened,
-    id::{AgentId, GroupId, Name},
-};
+use warren_core::id::{AgentId, GroupId};
 use warren_identity::PeerIdentity;
 use warren_tunnel::{CloseReason, Handle, Hello};
 use warren_wire::convert::Snapshot;
@@ -170,26 +167,6 @@ impl Registry {
             group.touch();
         }
         self.tell();
-    }
-
-    /// Whom to try for a session, and a hold on the first choice.
-    pub(crate) fn plan(&self, group: GroupId, resource: &Name, tried: &[AgentId], now: Instant) -> Planned {
-        self.entry(group).plan(resource, tried, rand::random(), now)
-    }
-
-    /// Tells the group's balancer how an open went.
-    pub(crate) fn opened(&self, group: GroupId, agent: AgentId, opened: Opened, now: Instant) {
-        self.entry(group).opened(agent, opened, now);
-    }
-
-    /// A caller has come: its group may afford a part of a retry more.
-    pub(crate) fn first_try(&self, group: GroupId) {
-        self.entry(group).first_try();
-    }
-
-    /// Takes one retry out of the group's budget, if it has one.
-    pub(crate) fn may_retry(&self, group: GroupId, now: Instant) -> bool {
-        self.entry(group).may_retry(now)
     }
 
     /// What each group last said of itself.

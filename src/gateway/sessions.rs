@@ -15,7 +15,10 @@ use warren_core::{
 };
 use warren_tunnel::{Meter, OpenResult, ResetReason};
 
-use crate::{admin::now_ms, metrics};
+use crate::{
+    admin::now_ms,
+    metrics::{self, SessionMeters},
+};
 
 /// How many ended sessions are remembered.
 pub const ENDED_MAX: usize = 10_000;
@@ -114,7 +117,7 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::Closed => "closed",
+            Self::Closed => metrics::CLOSED,
             Self::Cut(reason) => reason.as_str(),
             Self::NotOpened(failure) => failure.as_str(),
         }
@@ -143,14 +146,14 @@ pub struct SessionLog {
 struct Log {
     last: u64,
     open: BTreeMap<u64, Live>,
-    ended: VecDeque<Arc<SessionRecord>>,
+    ended: VecDeque<Box<SessionRecord>>,
 }
 
 #[derive(Debug)]
 struct Live {
-    record: SessionRecord,
-    /// What its group is called in metrics.
-    label: Arc<str>,
+    /// On the heap, so that it goes to the ended ones as it is.
+    record: Box<SessionRecord>,
+    meters: Arc<SessionMeters>,
     meter: Option<Arc<Meter>>,
     /// Bytes up and down that metrics have seen.
     counted: (u64, u64),
@@ -162,15 +165,13 @@ impl SessionLog {
         let log = self.lock();
         let open = log.open.values().rev().filter(|live| filter.takes(&live.record)).map(Live::now);
         let ended = log.ended.iter().rev().filter(|record| filter.ended && filter.takes(record));
-        let records =
-            open.chain(ended.map(|record| SessionRecord::clone(record))).take(filter.limit).collect();
+        let records = open.chain(ended.map(|record| (**record).clone())).take(filter.limit).collect();
         (records, log.open.len())
     }
 
     pub fn get(&self, id: u64) -> Option<SessionRecord> {
         let log = self.lock();
-        let ended =
-            || log.ended.iter().find(|record| record.id == id).map(|record| SessionRecord::clone(record));
+        let ended = || log.ended.iter().find(|record| record.id == id).map(|record| (**record).clone());
         log.open.get(&id).map(Live::now).or_else(ended)
     }
 
@@ -192,11 +193,8 @@ impl SessionLog {
 
     /// Begins the record of a caller that has just connected.
     pub(crate) fn begin(&self, wanted: &Wanted, caller: SocketAddr, trace: [u8; 16]) -> Entry {
-        let mut log = self.lock();
-        log.last += 1;
-        let id = log.last;
-        let record = SessionRecord {
-            id,
+        let mut record = Box::new(SessionRecord {
+            id: 0,
             group: wanted.group,
             resource: wanted.resource.clone(),
             caller,
@@ -210,9 +208,13 @@ impl SessionLog {
             detail: String::new(),
             attempts: Vec::new(),
             trace,
-        };
-        let label = wanted.label.clone();
-        log.open.insert(id, Live { record, label, meter: None, counted: (0, 0) });
+        });
+        let meters = wanted.meters.clone();
+        let mut log = self.lock();
+        log.last += 1;
+        let id = log.last;
+        record.id = id;
+        log.open.insert(id, Live { record, meters, meter: None, counted: (0, 0) });
         Entry { log: self.clone(), id, trace }
     }
 
@@ -225,8 +227,7 @@ impl SessionLog {
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) group: GroupId,
-    /// What the group is called in metrics.
-    pub(crate) label: Arc<str>,
+    pub(crate) meters: Arc<SessionMeters>,
     pub(crate) resource: Name,
 }
 
@@ -255,15 +256,17 @@ impl Entry {
         }
     }
 
+    /// It came to nothing on the member that was tried last.
     pub(crate) fn attempted(&self, attempt: Attempt) {
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
-            live.record.attempts.push(attempt);
+            live.attempted(attempt);
         }
     }
 
     /// The session is open on the member that was tried last; `meter` counts its bytes from here on.
-    pub(crate) fn carried(&self, meter: Arc<Meter>) {
+    pub(crate) fn carried(&self, attempt: Attempt, meter: Arc<Meter>) {
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+            live.attempted(attempt);
             live.meter = Some(meter);
         }
     }
@@ -273,15 +276,17 @@ impl Entry {
     }
 
     fn close(&self, outcome: Outcome, detail: String) {
+        let closed_ms = Some(now_ms());
         let mut log = self.log.lock();
         let Some(mut live) = log.open.remove(&self.id) else { return };
         live.count();
-        metrics::ended(&live.label, outcome.as_str());
-        let record = SessionRecord { closed_ms: Some(now_ms()), outcome, detail, ..live.now() };
-        if log.ended.len() == ENDED_MAX {
-            log.ended.pop_front();
-        }
-        log.ended.push_back(Arc::new(record));
+        (live.record.bytes_up, live.record.bytes_down) = live.carried();
+        (live.record.closed_ms, live.record.outcome, live.record.detail) = (closed_ms, outcome, detail);
+        let oldest = if log.ended.len() == ENDED_MAX { log.ended.pop_front() } else { None };
+        log.ended.push_back(live.record);
+        drop(log);
+        live.meters.ended(outcome.as_str());
+        drop(oldest);
     }
 }
 
@@ -292,20 +297,25 @@ impl Drop for Entry {
 }
 
 impl Live {
+    fn attempted(&mut self, attempt: Attempt) {
+        // Few sessions need a second.
+        self.record.attempts.reserve_exact(1);
+        self.record.attempts.push(attempt);
+    }
+
     fn now(&self) -> SessionRecord {
-        let mut record = self.record.clone();
-        if let Some(meter) = &self.meter {
-            record.bytes_up = meter.sent();
-            record.bytes_down = meter.received();
-        }
-        record
+        let (bytes_up, bytes_down) = self.carried();
+        SessionRecord { bytes_up, bytes_down, ..(*self.record).clone() }
+    }
+
+    /// Bytes up and down so far.
+    fn carried(&self) -> (u64, u64) {
+        self.meter.as_ref().map_or((0, 0), |meter| (meter.sent(), meter.received()))
     }
 
     fn count(&mut self) {
-        let Some(meter) = &self.meter else { return };
-        let now = (meter.sent(), meter.received());
-        let (up, down) = self.counted;
-        metrics::carried(&self.label, now.0.saturating_sub(up), now.1.saturating_sub(down));
+        let (now, before) = (self.carried(), self.counted);
+        self.meters.carried(now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
         self.counted = now;
     }
 }
@@ -323,9 +333,14 @@ mod tests {
     use super::*;
 
     fn begin(log: &SessionLog) -> Entry {
-        let wanted =
-            Wanted { group: GroupId::from_random(1), label: "g".into(), resource: "db".parse().unwrap() };
+        let meters = SessionMeters::of("g".into());
+        let wanted = Wanted { group: GroupId::from_random(1), meters, resource: "db".parse().unwrap() };
         log.begin(&wanted, "127.0.0.1:9".parse().unwrap(), [0; 16])
+    }
+
+    fn attempt() -> Attempt {
+        let (candidates, chosen) = (Vec::new(), AgentId::from_random(2));
+        Attempt { candidates, chosen, rule: Rule::Only, result: "ok", took: Duration::ZERO }
     }
 
     #[test]
@@ -333,7 +348,7 @@ mod tests {
         let log = SessionLog::default();
         let entry = begin(&log);
         entry.tries(AgentId::from_random(2), "a".into());
-        entry.carried(Arc::default());
+        entry.carried(attempt(), Arc::default());
         let filter = SessionFilter { limit: 10, ..Default::default() };
         let (open, total) = log.list(&filter);
         assert_eq!((open[0].member_name.as_str(), open[0].outcome, total), ("a", Outcome::Open, 1));

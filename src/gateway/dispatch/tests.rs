@@ -5,6 +5,7 @@ use warren_tunnel::{CloseReason, Incoming};
 
 use super::*;
 use crate::{
+    metrics::SessionMeters,
     sessions::{SessionFilter, SessionRecord},
     testing::*,
 };
@@ -39,7 +40,8 @@ impl Bench {
 
     async fn call(&self) -> TcpStream {
         let (near, accepted) = caller().await;
-        let wanted = Wanted { group: group(), label: "site".into(), resource: name("db") };
+        let wanted =
+            Wanted { group: group(), meters: SessionMeters::of("site".into()), resource: name("db") };
         let from = accepted.peer_addr().unwrap();
         self.dispatcher.take(accepted, from, wanted);
         near
@@ -185,7 +187,8 @@ async fn with_nobody_there_the_caller_is_reset_after_the_wait() {
     let (bench, _members) = Bench::of(&[echoing]).await;
     let (near, accepted) = caller().await;
     let from = accepted.peer_addr().unwrap();
-    let wanted = Wanted { group: group(), label: "site".into(), resource: name("nothing") };
+    let wanted =
+        Wanted { group: group(), meters: SessionMeters::of("site".into()), resource: name("nothing") };
     bench.dispatcher.take(accepted, from, wanted);
     assert!(say(near, "hello").await.is_err());
     assert_eq!(bench.record().await.outcome.as_str(), "unknown_resource");
@@ -217,7 +220,8 @@ async fn a_member_that_alone_cannot_reach_the_target_is_ejected() {
     for _ in 0..200 {
         assert_eq!(say(bench.call().await, "hello").await.unwrap(), "hello", "nobody notices");
         // Its failures count as slow opens, so it would hardly be chosen again: time is made to pass.
-        bench.registry.opened(group(), agent(2), Opened::Ok(Duration::from_secs(30)), Instant::now());
+        let group = bench.registry.entry(group());
+        group.opened(agent(2), Opened::Ok(Duration::from_secs(30)), Instant::now());
         until("the session ends", || bench.sessions.open_total() == 0).await;
         let (records, _) =
             bench.sessions.list(&SessionFilter { ended: true, limit: 1, ..Default::default() });

@@ -83,7 +83,7 @@ impl Group {
         read(&self.label).clone().unwrap_or_else(|| self.id.to_string().into())
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
@@ -155,7 +155,7 @@ impl Group {
         self.touch();
     }
 
-    pub(super) fn opened(&self, agent: AgentId, opened: Opened, now: Instant) {
+    pub(crate) fn opened(&self, agent: AgentId, opened: Opened, now: Instant) {
         let mut state = self.lock();
         let before = state.balancer.ejected_until(agent, now);
         state.balancer.observe(agent, opened, now);
@@ -168,11 +168,11 @@ impl Group {
         }
     }
 
-    pub(super) fn first_try(&self) {
+    pub(crate) fn first_try(&self) {
         self.lock().budget.first_try();
     }
 
-    pub(super) fn may_retry(&self, now: Instant) -> bool {
+    pub(crate) fn may_retry(&self, now: Instant) -> bool {
         self.lock().budget.take(now)
     }
 

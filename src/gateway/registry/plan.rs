@@ -66,7 +66,8 @@ impl Drop for Lease {
 }
 
 impl Group {
-    pub(super) fn plan(&self, resource: &Name, tried: &[AgentId], random: u64, now: Instant) -> Planned {
+    /// Whom to try for a session, and a hold on the first choice. `random` must be drawn anew for each call.
+    pub(crate) fn plan(&self, resource: &Name, tried: &[AgentId], random: u64, now: Instant) -> Planned {
         self.lock().plan(resource, tried, random, now)
     }
 }

@@ -10,7 +10,7 @@ use crate::testing::*;
 const SOON: Duration = Duration::from_secs(5);
 
 fn plan(registry: &Registry) -> Planned {
-    registry.plan(group(), &name("db"), &[], Instant::now())
+    registry.entry(group()).plan(&name("db"), &[], rand::random(), Instant::now())
 }
 
 #[tokio::test]
