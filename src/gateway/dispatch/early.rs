@@ -1,12 +1,15 @@
 //! What a caller says before its target is reached.
 
-use std::io;
+use std::io::{self, Read};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+use socket2::SockRef;
+use tokio::{io::Interest, net::TcpStream};
 
 /// Bytes of a caller that are kept until its target is reached; the rest waits in its socket.
 pub(super) const EARLY_MAX: usize = 64 << 10;
+/// Room for one read: a first word is short, and who says more is given more.
+const READ_MIN: usize = 1 << 10;
 const READ_MAX: usize = 16 << 10;
 
 #[derive(Debug, Default)]
@@ -32,23 +35,23 @@ impl Early {
                 std::future::pending::<()>().await;
             }
             caller.readable().await?;
-            if let Some(bytes) = self.take(caller, room.min(READ_MAX))? {
+            let at_once = if self.kept.is_empty() { READ_MIN } else { READ_MAX };
+            if let Some(bytes) = self.take(caller, room.min(at_once))? {
                 return Ok(bytes);
             }
         }
     }
 
     fn take(&mut self, caller: &TcpStream, room: usize) -> io::Result<Option<Bytes>> {
-        let mut buffer = Vec::with_capacity(room);
-        match caller.try_read_buf(&mut buffer) {
+        let mut buffer = vec![0; room];
+        match read(caller, &mut buffer) {
             Ok(0) => {
                 self.ended = true;
                 Ok(None)
             }
-            Ok(read) => {
-                self.length += read;
-                buffer.shrink_to_fit();
-                let bytes = Bytes::from(buffer);
+            Ok(count) => {
+                self.length += count;
+                let bytes = Bytes::copy_from_slice(&buffer[..count]);
                 self.kept.push(bytes.clone());
                 Ok(Some(bytes))
             }
@@ -56,4 +59,19 @@ impl Early {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Reads what is there. A read that is not filled has emptied the socket: whoever reads next waits until it is told of
+/// more, instead of asking the system for what is not there.
+fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut all = None;
+    let outcome = socket.try_io(Interest::READABLE, || {
+        let count = (&*SockRef::from(socket)).read(buffer)?;
+        if 0 < count && count < buffer.len() {
+            all = Some(count);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(count)
+    });
+    all.map_or(outcome, Ok)
 }
