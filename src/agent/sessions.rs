@@ -1,6 +1,7 @@
 //! What gateways ask for over the tunnels: sessions to targets, the control rpc, the echo.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,13 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::metrics::{Counter, Gauge, Histogram};
 use tokio::{
     net::TcpStream,
     sync::{Semaphore, watch},
     time::timeout,
 };
 use warren_core::{id::Name, state::Revision, view::GroupView};
-use warren_tunnel::{Incoming, OpenResult, ResetReason, SessionKind, echo::serve_echo, splice::splice};
+use warren_tunnel::{
+    Incoming, OpenRequest, OpenResult, ResetReason, SessionKind,
+    echo::serve_echo,
+    splice::{SpliceReport, splice},
+};
 
 use crate::{
     config::Live,
@@ -45,9 +51,17 @@ struct Inner {
     live: watch::Receiver<Arc<Live>>,
     pending: Arc<Semaphore>,
     sessions_max: usize,
-    /// Sessions to targets that are carried now.
+    /// Sessions to targets that are carried now. Those who wait are told of none, not of every one.
     carried: watch::Sender<usize>,
     draining: AtomicBool,
+    meters: Meters,
+}
+
+/// What every session is counted with, looked up once.
+struct Meters {
+    carried: Gauge,
+    dial: Histogram,
+    opened: Counter,
 }
 
 impl Sessions {
@@ -65,10 +79,11 @@ impl Sessions {
             sessions_max: limits.sessions,
             carried: watch::Sender::new(0),
             draining: AtomicBool::new(false),
+            meters: Meters::new(),
         }))
     }
 
-    /// How many sessions to targets are carried.
+    /// How many sessions to targets are carried. Marks a change only when there are none any more.
     pub(crate) fn carried(&self) -> watch::Receiver<usize> {
         self.0.carried.subscribe()
     }
@@ -106,38 +121,33 @@ impl Sessions {
     }
 
     async fn carry(self, incoming: Incoming) {
-        let (id, request) = (incoming.session(), incoming.request().clone());
-        let trace = u128::from_be_bytes(request.trace);
+        let id = incoming.session();
+        let told = tracing::enabled!(tracing::Level::DEBUG).then(|| incoming.request().clone());
+        // The future of an open is large; a session that is open should not keep room for it.
         let opened = tokio::select! {
-            opened = self.open(&incoming) => opened,
+            opened = Box::pin(self.open(&incoming)) => opened,
             () = incoming.cancelled() => {
                 tracing::debug!(session = id, "caller gone before its target was reached");
-                count("cancelled");
+                opens("cancelled").increment(1);
                 return;
             }
         };
         let (seat, socket) = match opened {
             Ok(opened) => opened,
             Err(No { result, detail }) => {
-                tracing::debug!(session = id, resource = request.name, %result, detail, "session not opened");
-                count(result.as_str());
+                let resource = &*incoming.request().name;
+                tracing::debug!(session = id, resource, %result, detail, "session not opened");
+                opens(result.as_str()).increment(1);
                 incoming.refuse(result, &detail);
                 return;
             }
         };
-        count(OpenResult::Ok.as_str());
+        self.0.meters.opened.increment(1);
         let report = splice(incoming.accept(), socket, ResetReason::TargetReset).await;
         drop(seat);
-        tracing::debug!(
-            session = id,
-            resource = request.name,
-            caller = request.caller,
-            trace = format_args!("{trace:032x}"),
-            to_target = report.to_socket,
-            from_target = report.from_socket,
-            end = ?report.end,
-            "session ended"
-        );
+        if let Some(request) = told {
+            tell_end(id, &request, &report);
+        }
     }
 
     async fn open(&self, incoming: &Incoming) -> Result<(Seat, TcpStream), No> {
@@ -156,26 +166,29 @@ impl Sessions {
         let within = request.deadline.min(self.0.live.borrow().dial_timeout);
         let name: Name = request.name.parse().map_err(|_| DialFailure::Unknown(request.name.clone()))?;
         let socket = self.0.targets.connect(&name, within).await?;
-        ::metrics::histogram!(metrics::DIAL_SECONDS).record(begun.elapsed().as_secs_f64());
+        self.0.meters.dial.record(begun.elapsed());
         Ok((seat, socket))
     }
 
     /// Whether this member has applied `revision`, or does so in a moment.
     async fn reach(&self, revision: Revision) -> bool {
+        if self.0.view.borrow().state.revision >= revision {
+            return true;
+        }
         let mut view = self.0.view.clone();
         let reached = view.wait_for(|view| view.state.revision >= revision);
         matches!(timeout(REVISION_WITHIN, reached).await, Ok(Ok(_)))
     }
 
     fn take_seat(&self) -> Option<Seat> {
-        let max = self.0.sessions_max;
-        let taken = self.0.carried.send_if_modified(|carried| {
-            let room = *carried < max;
+        let mut room = false;
+        self.0.carried.send_if_modified(|carried| {
+            room = *carried < self.0.sessions_max;
             *carried += usize::from(room);
-            room
+            false
         });
-        taken.then(|| {
-            ::metrics::gauge!(metrics::SESSIONS).increment(1.0);
+        room.then(|| {
+            self.0.meters.carried.increment(1.0);
             Seat(self.0.clone())
         })
     }
@@ -187,8 +200,11 @@ struct Seat(Arc<Inner>);
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.carried.send_modify(|carried| *carried -= 1);
-        ::metrics::gauge!(metrics::SESSIONS).decrement(1.0);
+        self.0.carried.send_if_modified(|carried| {
+            *carried -= 1;
+            *carried == 0
+        });
+        self.0.meters.carried.decrement(1.0);
     }
 }
 
@@ -205,8 +221,37 @@ impl From<DialFailure> for No {
     }
 }
 
-fn count(result: &'static str) {
-    ::metrics::counter!(metrics::SESSIONS_TOTAL, "result" => result).increment(1);
+impl Meters {
+    fn new() -> Self {
+        Self {
+            carried: ::metrics::gauge!(metrics::SESSIONS),
+            dial: ::metrics::histogram!(metrics::DIAL_SECONDS),
+            opened: opens(OpenResult::Ok.as_str()),
+        }
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+fn opens(result: &'static str) -> Counter {
+    ::metrics::counter!(metrics::SESSIONS_TOTAL, "result" => result)
+}
+
+fn tell_end(session: u64, request: &OpenRequest, report: &SpliceReport) {
+    tracing::debug!(
+        session,
+        resource = request.name,
+        caller = request.caller,
+        trace = format_args!("{:032x}", u128::from_be_bytes(request.trace)),
+        to_target = report.to_socket,
+        from_target = report.from_socket,
+        end = ?report.end,
+        "session ended"
+    );
 }
 
 #[cfg(test)]

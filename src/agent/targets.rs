@@ -49,12 +49,10 @@ impl Targets {
 
     /// Connects to the target of `resource` as the group has it now.
     pub(crate) async fn connect(&self, resource: &Name, within: Duration) -> Result<TcpStream, DialFailure> {
-        let target = {
-            let view = self.view.borrow();
-            let found = view.state.config.resources.get(resource).map(|resource| resource.target.clone());
-            found.ok_or_else(|| DialFailure::Unknown(resource.to_string()))?
-        };
-        self.dial(&target, within).await
+        let view = self.view.borrow().clone();
+        let found = view.state.config.resources.get(resource);
+        let found = found.ok_or_else(|| DialFailure::Unknown(resource.to_string()))?;
+        self.dial(&found.target, within).await
     }
 
     /// Connects to `target` if every rule allows it. `within` is for resolving and connecting together.
@@ -73,8 +71,13 @@ impl Targets {
             let (view, live) = (self.view.borrow(), self.live.borrow());
             permitted(target, &addresses, &view.state.config.destinations, &live.veto)?
         };
-        let places = addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port())).collect();
-        let socket = connect_first(places).await.map_err(|error| DialFailure::of_connect(target, error))?;
+        let place = |ip| SocketAddr::new(ip, target.port());
+        let connected = match addresses[..] {
+            // There is nothing to race.
+            [ip] => TcpStream::connect(place(ip)).await,
+            _ => connect_first(addresses.into_iter().map(place).collect()).await,
+        };
+        let socket = connected.map_err(|error| DialFailure::of_connect(target, error))?;
         tune(&socket).map_err(|source| DialFailure::Internal { target: target.clone(), source })?;
         Ok(socket)
     }
