@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::{Chunks, Violation};
 use crate::{budget::Budget, frame::ResumePoint};
 
+/// A round trip from which on the other end is far away.
+const FAR: Duration = Duration::from_millis(5);
+
 /// The least window that a spent budget leaves to a session.
 const WINDOW_FLOOR: u32 = 64 * 1024;
 
@@ -167,7 +170,7 @@ impl RecvSide {
         self.window.saturating_sub(self.window_initial) as usize
     }
 
-    /// A window that was used up in less than two round trips is what holds the session back: it doubles, if the
+    /// A window that was used up in less than two round trips is what holds the session back: it doubles, or more, if the
     /// budget has room. A spent budget takes back what was given.
     fn tune(&mut self, now: Instant, rtt: Option<Duration>, window_max: u32, budget: &Budget) {
         if budget.is_spent() {
@@ -186,7 +189,9 @@ impl RecvSide {
         }
         self.epoch = Some((now, self.consumed));
         let fast = rtt.is_some_and(|rtt| now.saturating_duration_since(since) < rtt * 2);
-        let next = self.window.saturating_mul(2).min(window_max);
+        // From afar each step takes round trips, so that there are fewer of them.
+        let factor = if rtt.is_some_and(|rtt| rtt >= FAR) { 4 } else { 2 };
+        let next = self.window.saturating_mul(factor).min(window_max);
         // Below the initial window, growth is a way back and needs no reservation.
         let extra = next.saturating_sub(self.window_initial) as usize;
         if fast && next > self.window && budget.grow(extra.saturating_sub(self.grown())) {
