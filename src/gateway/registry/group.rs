@@ -207,6 +207,7 @@ impl Group {
         if let Some(member) = self.lock().members.get_mut(&tunnel.agent) {
             member.control = Some((tunnel.number, client));
         }
+        self.touch();
     }
 
     pub(crate) fn clear_control(&self, tunnel: &Tunnel) {

@@ -11,6 +11,9 @@ use warren_wire::v1::{self, control_client::ControlClient};
 
 use super::Registry;
 
+/// How long a group of which nobody can be asked yet is waited for.
+const COMES_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// Why a group gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProposeError {
@@ -64,6 +67,23 @@ impl Registry {
         self.ask(group, deadline, TIMEOUT, |_| false, ask).await.map(|response| response.entries)
     }
 
+    /// Those who can be asked, once somebody can: an agent says that it serves a moment before the gateway can ask it.
+    async fn controls_soon(
+        &self,
+        group: GroupId,
+        deadline: Instant,
+    ) -> Vec<(AgentId, ControlClient<Channel>)> {
+        let group = self.entry(group);
+        let mut changes = group.changes();
+        let until = deadline.min(Instant::now() + COMES_WITHIN);
+        loop {
+            let controls = group.controls();
+            if !controls.is_empty() || timeout_at(until, changes.changed()).await.is_err() {
+                return controls;
+            }
+        }
+    }
+
     /// Goes through the members until one gives an answer with which `go_on` is content; else the last such answer.
     async fn ask<T, F: Future<Output = Result<tonic::Response<T>, Status>>>(
         &self,
@@ -77,7 +97,7 @@ impl Registry {
         let mut last = None;
         let mut answer = None;
         let mut timed_out = false;
-        let controls = self.entry(group).controls();
+        let controls = self.controls_soon(group, deadline).await;
         for (number, (member, client)) in controls.iter().enumerate() {
             members += 1;
             // A member that hangs must not use up the time of those that would answer.
