@@ -126,8 +126,9 @@ impl Site {
     /// Waits until the first agent has so many verified tunnels, and nothing else goes through the relay.
     pub fn wait_for_tunnels(&self, relay: &Relay, count: usize) {
         eventually(&format!("{count} tunnels through the relay"), Duration::from_secs(40), || {
-            let verified = self.member(&self.agents[0].id)["tunnels"] == count;
-            (verified && relay.connections().len() == count).then_some(())
+            let status = self.run(&["groups", "status", GROUP]).try_json()?;
+            let agent = status["members"].as_array()?.iter().find(|one| one["id"] == self.agents[0].id)?;
+            (agent["tunnels"] == count && relay.connections().len() == count).then_some(())
         });
     }
 

@@ -1,7 +1,8 @@
 //! Proves the product on real servers and clients, and prints figures: PostgreSQL under pgbench with members killed,
-//! nginx under wrk, SFTP, idle memory, failover times. Needs Debian's postgresql, nginx, wrk, openssh-server.
+//! nginx under wrk, SFTP, idle memory, failover times; and faults of the network under load: connections cut, packets dropped,
+//! slow readers. Needs Debian's postgresql, nginx, wrk, openssh-server; `black_hole` needs root, iproute2, nftables.
 //!
-//! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits`
+//! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits resume black_hole slow_reader`
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -9,13 +10,19 @@ use std::process::ExitCode;
 
 mod server;
 
+mod black_hole;
 mod edits;
 mod idle;
 mod nginx;
 mod postgres;
+mod resume;
 mod sftp;
+mod slow_reader;
 
-const PROOFS: [(&str, fn()); 5] = [
+const PROOFS: [(&str, fn()); 8] = [
+    ("resume", resume::prove),
+    ("black_hole", black_hole::prove),
+    ("slow_reader", slow_reader::prove),
     ("edits", edits::prove),
     ("nginx", nginx::prove),
     ("sftp", sftp::prove),

@@ -10,7 +10,7 @@ use warren_cluster_tests::{
 };
 
 const EVERY: Duration = Duration::from_millis(50);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 /// Waits for two hundred more answers.
 fn go_on(interactive: &Interactive) {
@@ -21,12 +21,13 @@ fn go_on(interactive: &Interactive) {
 #[test]
 fn sessions_of_a_draining_gateway_finish_although_a_tunnel_breaks() {
     let seed = load::seed(1);
-    let (mut site, relay) = Site::builder().gateway_args(&["--drain", "30s"]).behind_relay(2, "");
+    let (mut site, relay) = Site::builder().gateway_args(&["--drain", "2m"]).behind_relay(2, "");
     let answers = site.resource("answers", Answers::new().address);
+    let echo = site.resource("echo", target::echo());
     let interactive = Interactive::start(answers, 20, EVERY, seed);
     let tunnels = relay.connections();
     site.gateway.terminate();
-    eventually("callers are turned away", SOON, || caller::open_echo(answers).is_err().then_some(()));
+    eventually("callers are turned away", SOON, || caller::open_echo(echo).is_err().then_some(()));
     go_on(&interactive);
     tunnels[0].cut(End::Reset);
     go_on(&interactive);
@@ -39,7 +40,7 @@ fn sessions_of_a_draining_gateway_finish_although_a_tunnel_breaks() {
 #[test]
 fn sessions_of_a_draining_agent_finish_although_a_tunnel_breaks() {
     let seed = load::seed(2);
-    let (mut site, relay) = Site::builder().behind_relay(2, "drain: 30s\n");
+    let (mut site, relay) = Site::builder().behind_relay(2, "drain: 2m\n");
     let answers = site.resource("answers", Answers::new().address);
     let interactive = Interactive::start(answers, 20, EVERY, seed);
     let drained = site.agents[0].id.clone();
