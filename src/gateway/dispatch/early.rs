@@ -75,3 +75,76 @@ fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     });
     all.map_or(outcome, Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{io::AsyncWriteExt, time::timeout};
+
+    use super::*;
+    use crate::testing::caller;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    async fn hear(early: &mut Early, accepted: &TcpStream, expected: usize) {
+        let mut heard = 0;
+        while heard < expected {
+            heard += timeout(SOON, early.more(accepted)).await.expect("no word came").unwrap().len();
+        }
+        assert_eq!(heard, expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn words_of_any_length_are_heard_one_after_the_other() {
+        for first in [1, READ_MIN - 1, READ_MIN, READ_MIN + 1, 2 * READ_MIN, READ_MAX + READ_MIN] {
+            let (mut near, accepted) = caller().await;
+            let mut early = Early::default();
+            for length in [first, 1, READ_MAX, READ_MAX - 1, 7] {
+                near.write_all(&vec![0; length]).await.unwrap();
+                hear(&mut early, &accepted, length).await;
+            }
+        }
+    }
+
+    /// Words come while the ones before them are being read, so that a word that is forgotten would show.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_word_is_missed_between_a_read_and_the_next_wait() {
+        for _ in 0..50 {
+            let (mut near, accepted) = caller().await;
+            let talk = tokio::spawn(async move {
+                for _ in 0..400 {
+                    near.write_all(b"word").await.unwrap();
+                }
+                near.write_all(b"end").await.unwrap();
+                near
+            });
+            hear(&mut Early::default(), &accepted, 400 * 4 + 3).await;
+            drop(talk.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_next_hears_of_more_and_of_the_end() {
+        let (mut near, accepted) = caller().await;
+        near.write_all(b"first").await.unwrap();
+        hear(&mut Early::default(), &accepted, 5).await;
+        for (said, expected) in [(&b"more"[..], 4), (&b""[..], 0)] {
+            near.write_all(said).await.unwrap();
+            if said.is_empty() {
+                near.shutdown().await.unwrap();
+            }
+            let mut buffer = [0; 16];
+            let read = async {
+                loop {
+                    accepted.readable().await.unwrap();
+                    match accepted.try_read(&mut buffer) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        outcome => return outcome.unwrap(),
+                    }
+                }
+            };
+            assert_eq!(timeout(SOON, read).await.expect("nothing was heard"), expected);
+        }
+    }
+}
