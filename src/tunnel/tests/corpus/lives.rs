@@ -15,6 +15,9 @@ pub(crate) fn machine() -> Vec<Seed> {
     let over = [&finish(GATEWAY)[..], &finish(AGENT), &CARRY_ALL, &read(GATEWAY), &read(AGENT)].concat();
     let lost = [lose(0, GATEWAY), lose(0, AGENT)].concat();
     let again = [&connect(1)[..], &CARRY_ALL].concat();
+    // The first ping takes 100 ms, and then each window is read at once.
+    let round = [&write(AGENT, 7)[..], &CARRY_ALL, &read(GATEWAY), &CARRY_ALL].concat();
+    let grown = [&carry(0, AGENT, 7)[..], &pass(2), &opened, &round.repeat(8)].concat();
     let lives: Vec<(&str, Vec<u8>)> = vec![
         ("nothing", vec![]),
         ("open-and-answer", opened.clone()),
@@ -38,6 +41,7 @@ pub(crate) fn machine() -> Vec<Seed> {
             "black-hole",
             [&connect(1)[..], &written, &cut(0), &pass(5), &CARRY_ALL, &pass(5), &pass(5)].concat(),
         ),
+        ("grown-and-moved", [&grown[..], &lost, &again].concat()),
         ("too-long-without", [&written[..], &lost, &pass(7), &connect(1), &CARRY_ALL].concat()),
         ("recycled", [&written[..], &connect(1), &[29, 0, GATEWAY, 0], &CARRY_ALL].concat()),
         ("shut-down", [&written[..], &[29, 0, AGENT, 2], &CARRY_ALL].concat()),
@@ -52,7 +56,8 @@ pub(crate) fn machine() -> Vec<Seed> {
             [&opened[..], &lost, &connect(1), &[30, GATEWAY, 0, 29, 1, GATEWAY, 0], &CARRY_ALL].concat(),
         ),
     ];
-    let named = |(name, life): (&str, Vec<u8>)| (name.to_owned(), [&[0, 0, 0, 0][..], &life].concat());
+    // Small windows and frames, a queue of several windows, and memory enough.
+    let named = |(name, life): (&str, Vec<u8>)| (name.to_owned(), [&[0, 0, 1, 0][..], &life].concat());
     lives.into_iter().map(named).collect()
 }
 
