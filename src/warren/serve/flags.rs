@@ -92,7 +92,7 @@ pub(crate) struct AgentArgs {
     /// Root that vouches for the gateway, PEM [default: the system's roots]
     #[arg(long, env = "WARREN_CA", value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
-    /// Proxy to the gateway, http:// or socks5://[USER:PASSWORD@]HOST:PORT, or none [default: what HTTPS_PROXY or ALL_PROXY says]
+    /// Proxy to the gateway, http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks; or none [default: what HTTPS_PROXY or ALL_PROXY says]
     #[arg(long, env = "WARREN_PROXY", value_name = "URL", hide_env_values = true)]
     pub(super) proxy: Option<String>,
     /// Registration token, or @FILE that holds it
