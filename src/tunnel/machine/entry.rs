@@ -100,9 +100,10 @@ impl Entry {
         self.session.is_send_finished() && self.session.is_recv_finished()
     }
 
-    /// All of the peer's bytes have come, and the peer has all of ours.
+    /// It was answered, all of the peer's bytes have come, and the peer has all of ours.
     pub(super) fn is_whole(&self) -> bool {
-        self.session.is_recv_complete() && self.session.unacknowledged() == 0
+        let answered = !self.phase.is_unanswered();
+        answered && self.session.is_recv_complete() && self.session.unacknowledged() == 0
     }
 
     /// Let go of now, it would still come to its proper end.
