@@ -99,6 +99,9 @@ fn the_last_credit_is_lost() {
             net.connect(1);
             assert_eq!(net.resets(misses), []);
             if !lets_go {
+                net.close(misses, 1, CloseReason::Shutdown);
+                net.settle();
+                assert_eq!(net.resets(misses), []);
                 assert_eq!(net.recv(misses, 1), Received::Finished, "the end can still be read");
                 net.release(misses, 1);
             }
@@ -255,6 +258,7 @@ fn a_tunnel_given_up_before_it_joined_ends_at_once() {
     let late = net.dial(1, [Duration::ZERO; 2], [Duration::ZERO, S]);
     net.settle();
     net.open(late, 1);
+    net.settle();
     net.act(GATEWAY, late, |tunnel| tunnel.lost("reset"));
     net.settle();
     assert_eq!(net.resets(GATEWAY), [ResetReason::Unknown], "the agent never heard of it");
@@ -353,4 +357,83 @@ fn a_tunnel_is_not_forgotten_before_its_driver_goes() {
         |event: &Event| matches!(event, Event::Closed { reason: CloseReason::Shutdown, by_peer: true, .. });
     assert!(told.iter().any(closed), "{told:?}");
     assert!(net.hosts[GATEWAY].bundle.tunnel(key).is_none());
+}
+
+#[test]
+fn a_late_word_on_a_tunnel_that_was_given_up_moves_nothing() {
+    // The session goes from the first tunnel to the second, whose words are held up, and on to the third. There they are
+    // heard after each byte of what the third says.
+    for heard in 0..400 {
+        let mut net = plain();
+        let [first, second, third] = [0, 1, 2].map(|slot| net.connect(slot));
+        net.open_whole(first, 1);
+        net.lines[second].pipes[GATEWAY].stall();
+        net.act(GATEWAY, first, |tunnel| tunnel.lost("reset"));
+        assert_eq!(net.hosts[GATEWAY].bundle.home(1), net.key(GATEWAY, second));
+        net.exchange();
+        net.lines[third].pipes[GATEWAY].stall_after(heard);
+        net.act(GATEWAY, second, |tunnel| tunnel.lost("reset"));
+        assert_eq!(net.hosts[GATEWAY].bundle.home(1), net.key(GATEWAY, third));
+        net.settle();
+        net.lines[second].pipes[GATEWAY].flow(net.now);
+        net.settle();
+        net.lines[third].pipes[GATEWAY].flow(net.now);
+        net.settle();
+        net.send(GATEWAY, 1, 0, QUESTION);
+        net.send(AGENT, 1, 0, ANSWER);
+        net.settle();
+        assert_eq!(
+            (net.read(AGENT, 1).len(), net.read(GATEWAY, 1).len()),
+            (QUESTION, ANSWER),
+            "after {heard}"
+        );
+        assert_eq!(net.hosts[AGENT].bundle.home(1), net.key(AGENT, third), "after {heard}");
+    }
+}
+
+#[test]
+fn what_the_agent_ended_for_good_does_not_go_on() {
+    let mut net = plain();
+    let line = net.connect(0);
+    net.open_whole(line, 1);
+    net.send(GATEWAY, 1, 0, QUESTION);
+    net.finish(GATEWAY, 1);
+    net.settle();
+    net.lines[line].pipes[AGENT].stall();
+    net.close(AGENT, line, CloseReason::Shutdown);
+    net.settle();
+    assert_eq!(net.resets(AGENT), [ResetReason::TunnelLost]);
+    net.cut(line);
+    net.told.clear();
+    net.connect(1);
+    assert_eq!(net.resets(GATEWAY), [ResetReason::Unknown]);
+    assert_eq!(net.read(AGENT, 1).len(), QUESTION, "what had come whole can be read");
+    assert_eq!(net.recv(AGENT, 1), Received::Finished);
+    SIDES.into_iter().for_each(|side| net.release(side, 1));
+    net.assert_nothing_left();
+}
+
+#[test]
+fn an_open_that_waits_for_its_answer_ends_with_its_tunnel() {
+    // All that the caller says has come, but nobody has agreed to hear it.
+    for parked in [false, true] {
+        let mut net = plain();
+        let line = net.connect(0);
+        net.open(line, 1);
+        net.send(GATEWAY, 1, 0, QUESTION);
+        net.finish(GATEWAY, 1);
+        net.settle();
+        if parked {
+            net.cut(line);
+            net.pass(40 * S);
+        } else {
+            net.close(AGENT, line, CloseReason::Shutdown);
+            net.settle();
+        }
+        assert_eq!(net.resets(AGENT), [ResetReason::TunnelLost]);
+        assert_eq!(net.recv(AGENT, 1), Received::Gone);
+        net.hosts[AGENT].bundle.refuse(1, OpenResult::Refused, "too late");
+        net.release(GATEWAY, 1);
+        net.assert_nothing_left();
+    }
 }

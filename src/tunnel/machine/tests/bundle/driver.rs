@@ -1,5 +1,7 @@
 //! What the drivers of the tunnels do, and the network between them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rand::Rng;
 
@@ -53,6 +55,10 @@ impl Net {
     fn receive(&mut self, side: usize, line: usize) -> bool {
         let now = self.now;
         let mut moved = false;
+        // What comes behind the hello is read by the driver, after the tunnel has joined.
+        if matches!(self.lines[line].ends[side].stage, Stage::Greeted(..)) {
+            return false;
+        }
         while let Some(piece) = self.lines[line].pipes[1 - side].arrive(now) {
             moved = true;
             let Some(bytes) = piece else {
@@ -189,7 +195,8 @@ impl Net {
                 let max = shape.piece_max.min(bytes.len());
                 let len = if whole { max } else { self.rng.random_range(1..=max) };
                 let piece: Bytes = bytes.split_to(len);
-                self.lines[line].pipes[side].push(piece, now);
+                let late = if self.rng.random_bool(shape.late) { self.rng.random_range(0..20) } else { 0 };
+                self.lines[line].pipes[side].push(piece, now + Duration::from_millis(late));
             }
         }
         moved

@@ -82,9 +82,10 @@ impl World {
             (ResetReason::Unknown, _) if lost => Some(Fair::Follows),
             // The other application had let go of it, and is not told any more.
             (ResetReason::Unknown, _) if theirs.is_done() && self.has_waited(1 - side) => Some(Fair::Expired),
+            (ResetReason::Unknown, _) if theirs.is_done() && self.is_ended_for_good(id) => Some(Fair::Closed),
             (ResetReason::Unknown, true) if side == GATEWAY && life.offered == 0 => Some(Fair::Unheard),
             (ResetReason::TunnelLost | ResetReason::Revoked, false) if line.is_some() => {
-                line.filter(|line| self.net.lines[*line].ended_for_good).map(|_| Fair::Closed)
+                line.filter(|line| self.net.lines[*line].ended_for_good.is_some()).map(|_| Fair::Closed)
             }
             (ResetReason::TunnelLost, false) if alone && self.is_unsaid(side, id) => Some(Fair::Unsaid),
             (ResetReason::TunnelLost, false) if theirs.cut => Some(Fair::Cut),
@@ -113,6 +114,12 @@ impl World {
             }
             _ => None,
         }
+    }
+
+    /// A tunnel that lived with the session was closed for good.
+    fn is_ended_for_good(&self, id: u64) -> bool {
+        let since = self.lives[&id].opened_at;
+        self.net.lines.iter().any(|line| line.ended_for_good.is_some_and(|at| at >= since))
     }
 
     fn is_unsaid(&self, side: usize, id: u64) -> bool {

@@ -34,6 +34,8 @@ pub(super) struct Shape {
     pub(super) piece_max: usize,
     pub(super) batch_max: usize,
     pub(super) under_way_max: usize,
+    /// How likely a piece comes some time after the one before.
+    pub(super) late: f64,
 }
 
 /// Something that a machine told.
@@ -61,8 +63,8 @@ pub(super) struct Line {
     pub(super) pipes: [Pipe; 2],
     /// Nothing passes any more.
     pub(super) broken: bool,
-    /// Somebody closed it for good, so that its sessions end with it.
-    pub(super) ended_for_good: bool,
+    /// When somebody closed it for good, so that its sessions end with it.
+    pub(super) ended_for_good: Option<Instant>,
     pub(super) joined_at: Option<Instant>,
 }
 
@@ -92,7 +94,7 @@ impl Net {
             lines: Vec::new(),
             told: VecDeque::new(),
             rng: StdRng::seed_from_u64(seed),
-            shape: Shape { piece_max: usize::MAX, batch_max: 128 << 10, under_way_max: 256 << 10 },
+            shape: Shape { piece_max: usize::MAX, batch_max: 128 << 10, under_way_max: 256 << 10, late: 0.0 },
             label: format!("seed {seed}"),
         }
     }
@@ -119,7 +121,7 @@ impl Net {
             }
         });
         let pipes = [Pipe::new(latency[0], joins_after[1]), Pipe::new(latency[1], joins_after[0])];
-        self.lines.push(Line { slot, ends, pipes, broken: false, ended_for_good: false, joined_at: None });
+        self.lines.push(Line { slot, ends, pipes, broken: false, ended_for_good: None, joined_at: None });
         self.lines.len() - 1
     }
 
@@ -153,7 +155,9 @@ impl Net {
         act: impl FnOnce(&mut Tunnel) -> T,
     ) -> Option<T> {
         let (now, key) = (self.now, self.key(side, line)?);
-        self.hosts[side].bundle.act(key, now, act)
+        let result = self.hosts[side].bundle.act(key, now, act);
+        self.collect(side, line);
+        result
     }
 
     /// Nothing passes any more, and each side learns it after its delay, or by itself.
@@ -172,7 +176,9 @@ impl Net {
     }
 
     pub(super) fn close(&mut self, side: usize, line: usize, reason: CloseReason) {
-        self.lines[line].ended_for_good |= !reason.keeps_sessions();
+        if !reason.keeps_sessions() {
+            self.lines[line].ended_for_good = Some(self.now);
+        }
         self.act(side, line, |tunnel| tunnel.close(reason, "closed by the test"));
     }
 
@@ -226,7 +232,8 @@ impl Net {
                 if matches!(end.stage, Stage::Gone) {
                     continue;
                 }
-                due.extend(line.pipes[1 - side].next_arrival());
+                let reads = !matches!(end.stage, Stage::Greeted(..));
+                due.extend(line.pipes[1 - side].next_arrival().filter(|_| reads));
                 due.extend(end.told_at);
                 due.extend(end.leave_by);
                 match &end.stage {

@@ -17,6 +17,8 @@ pub(super) struct Pipe {
     arrived: u64,
     /// Nothing arrives for the time being.
     stalled: bool,
+    /// It stalls at that byte.
+    stalls_at: u64,
     flows_since: Option<Instant>,
     /// What lies beyond this byte never arrives.
     arrives_max: u64,
@@ -34,6 +36,7 @@ impl Pipe {
             bytes: 0,
             arrived: 0,
             stalled: false,
+            stalls_at: u64::MAX,
             flows_since: None,
             arrives_max: u64::MAX,
             end: None,
@@ -65,7 +68,14 @@ impl Pipe {
         self.stalled = true;
     }
 
+    /// Lets `count` more bytes through and then stalls.
+    pub(super) fn stall_after(&mut self, count: u64) {
+        self.stalls_at = self.arrived + count;
+        self.stalled = count == 0;
+    }
+
     pub(super) fn flow(&mut self, now: Instant) {
+        self.stalls_at = u64::MAX;
         if std::mem::take(&mut self.stalled) {
             self.flows_since = Some(now);
         }
@@ -107,8 +117,15 @@ impl Pipe {
             return Some(None);
         };
         self.bytes -= piece.len();
+        let room = usize::try_from(self.stalls_at - self.arrived).unwrap_or(usize::MAX);
+        if piece.len() > room {
+            let rest = piece.split_off(room);
+            self.bytes += rest.len();
+            self.under_way.push_front((now, rest));
+        }
         piece.truncate(usize::try_from(self.arrives_max - self.arrived).unwrap_or(usize::MAX));
         self.arrived += piece.len() as u64;
+        self.stalled |= self.arrived == self.stalls_at;
         Some(Some(piece))
     }
 }

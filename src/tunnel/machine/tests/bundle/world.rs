@@ -63,6 +63,7 @@ impl World {
             piece_max: [30, 700, 1400, 64 << 10][rng.random_range(0..4)],
             batch_max: rng.random_range(1000..128 << 10),
             under_way_max: rng.random_range(2000..300_000),
+            late: [0.0, 0.05, 0.5][rng.random_range(0..3)],
         };
         let slots = rng.random_range(1..=LINES_MAX);
         let redial_max = Duration::from_millis([50, 500, 5000][rng.random_range(0..3)]);
@@ -297,6 +298,14 @@ impl World {
     fn restart(&mut self) {
         (self.calm, self.restarted) = (true, true);
         self.outage_until = Some(self.net.now + Duration::from_secs(1000));
+        // A tunnel that has not joined would be one of the new process.
+        for line in 0..self.net.lines.len() {
+            if SIDES.iter().any(|side| self.net.key(*side, line).is_none()) {
+                self.net.break_line(line, [Some(Duration::ZERO); 2]);
+            }
+        }
+        self.net.settle();
+        self.watch();
         for side in SIDES {
             let now = self.net.now;
             self.net.hosts[side].bundle.peer_gone(now);
