@@ -189,13 +189,19 @@ impl RecvSide {
         }
         self.epoch = Some((now, self.consumed));
         let fast = rtt.is_some_and(|rtt| now.saturating_duration_since(since) < rtt * 2);
+        if !fast {
+            return;
+        }
         // From afar each step takes round trips, so that there are fewer of them.
-        let factor = if rtt.is_some_and(|rtt| rtt >= FAR) { 4 } else { 2 };
-        let next = self.window.saturating_mul(factor).min(window_max);
-        // Below the initial window, growth is a way back and needs no reservation.
-        let extra = next.saturating_sub(self.window_initial) as usize;
-        if fast && next > self.window && budget.grow(extra.saturating_sub(self.grown())) {
-            self.window = next;
+        let factors: &[u32] = if rtt.is_some_and(|rtt| rtt >= FAR) { &[4, 2] } else { &[2] };
+        for factor in factors {
+            let next = self.window.saturating_mul(*factor).min(window_max);
+            // Below the initial window, growth is a way back and needs no reservation.
+            let extra = next.saturating_sub(self.window_initial) as usize;
+            if next > self.window && budget.grow(extra.saturating_sub(self.grown())) {
+                self.window = next;
+                return;
+            }
         }
     }
 }
