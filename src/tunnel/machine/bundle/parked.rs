@@ -34,7 +34,9 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    /// In the place of what waits under that id: a peer may have opened it on two tunnels.
     pub(super) fn insert(&mut self, id: u64, waiting: Waiting) {
+        self.remove(id);
         self.by_time.insert((waiting.until, id));
         self.sessions.insert(id, waiting);
     }
