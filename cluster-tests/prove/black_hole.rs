@@ -66,7 +66,7 @@ impl Run {
     fn finish(self) {
         let summary = self.interactive.finish();
         tell(&summary);
-        assert!(summary.failures.is_empty(), "{:?}", summary.failures);
+        assert!(summary.failures.is_empty(), "{:?}", summary.failures.first());
     }
 }
 

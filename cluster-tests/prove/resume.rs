@@ -49,7 +49,7 @@ fn run(pace: u64) {
     tell(&summary);
     println!("gateway: {} MiB resident", site.gateway.resident_bytes() >> 20);
     println!("agent: {} MiB resident", site.agents[0].process.resident_bytes() >> 20);
-    assert!(lost.is_empty() && summary.failures.is_empty(), "{lost:?} {:?}", summary.failures);
+    assert!(lost.is_empty() && summary.failures.is_empty(), "{lost:?} {:?}", summary.failures.first());
 }
 
 /// What interactive sessions felt.
