@@ -122,11 +122,24 @@ impl Bundle {
     /// Takes one frame of the peer. An error has ended that tunnel already.
     pub fn handle_frame(&mut self, key: TunnelKey, frame: Frame, now: Instant) -> Result<(), ProtocolError> {
         let opened = if let Frame::Open { session, .. } = frame { Some(session) } else { None };
+        if let Some(session) = opened.filter(|id| self.role == Role::Agent && self.is_held(*id)) {
+            let error = ProtocolError::SessionReused { session };
+            if self.tunnels.get(&key).is_none_or(Tunnel::is_ended) {
+                return Ok(());
+            }
+            self.act(key, now, |tunnel| tunnel.fail(&error));
+            return Err(error);
+        }
         let result = self.act(key, now, |tunnel| tunnel.handle_frame(frame, now)).unwrap_or(Ok(()));
         if let Some(id) = opened.filter(|id| self.tunnels.get(&key).is_some_and(|tunnel| tunnel.holds(*id))) {
             self.homes.insert(id, key);
         }
         result
+    }
+
+    /// Whether a tunnel carries the session, or it waits for one: its id is taken.
+    fn is_held(&self, id: u64) -> bool {
+        self.parked.get(id).is_some() || self.tunnels.values().any(|tunnel| tunnel.holds(id))
     }
 
     /// Time has passed for one tunnel.
