@@ -210,8 +210,7 @@ fn listening(address: SocketAddr) -> TcpListener {
 fn prepared(socket: &TcpStream) -> io::Result<()> {
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(TICK))?;
-    socket.set_write_timeout(Some(TICK))
+    socket.set_read_timeout(Some(TICK))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,8 +1,9 @@
 use std::{
+    io,
     net::TcpStream,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread,
     time::Duration,
@@ -37,11 +38,18 @@ pub struct Connection(Arc<State>);
 #[derive(Debug)]
 struct State {
     number: usize,
-    orders: Mutex<[Orders; 2]>,
+    ways: [Mutex<Passage>; 2],
     end: Mutex<Option<End>>,
-    bytes: [AtomicU64; 2],
     /// Directions that have not ended.
     flowing: AtomicUsize,
+}
+
+/// One direction. Locked while bytes pass, so that what is ordered or asked falls between two pieces, never into one
+/// that the far end has and nobody has counted.
+#[derive(Debug)]
+struct Passage {
+    orders: Orders,
+    bytes: u64,
 }
 
 /// What is to happen to the bytes of one direction.
@@ -57,9 +65,8 @@ impl Connection {
     pub(super) fn carry(number: usize, agent: TcpStream, gateway: TcpStream, orders: [Orders; 2]) -> Self {
         let connection = Self(Arc::new(State {
             number,
-            orders: Mutex::new(orders),
+            ways: orders.map(|orders| Mutex::new(Passage { orders, bytes: 0 })),
             end: Mutex::new(None),
-            bytes: Default::default(),
             flowing: AtomicUsize::new(Way::BOTH.len()),
         }));
         let sockets = Arc::new([agent, gateway]);
@@ -86,7 +93,7 @@ impl Connection {
 
     /// Bytes passed on so far.
     pub fn bytes(&self, way: Way) -> u64 {
-        self.0.bytes[way as usize].load(SeqCst)
+        self.way(way).bytes
     }
 
     /// Ends it at once.
@@ -110,26 +117,44 @@ impl Connection {
     }
 
     pub(super) fn order(&self, way: Way, order: impl FnOnce(&mut Orders)) {
-        order(&mut lock(&self.0.orders)[way as usize]);
+        order(&mut self.way(way).orders);
     }
 
     pub(super) fn orders(&self, way: Way) -> Orders {
-        lock(&self.0.orders)[way as usize]
+        self.way(way).orders
     }
 
     pub(super) fn ended(&self) -> Option<End> {
         *lock(&self.0.end)
     }
 
-    /// Counts what was passed on, and ends the connection where it was told to end.
-    pub(super) fn passed(&self, way: Way, bytes: usize) {
-        self.0.bytes[way as usize].fetch_add(bytes as u64, SeqCst);
-        let mut orders = lock(&self.0.orders);
-        if let Some((left, end)) = &mut orders[way as usize].cut {
-            *left = left.saturating_sub(bytes as u64);
+    /// Passes the head of `len` bytes on by `write`, which is told how many may go and gives how many went; counts them, and
+    /// ends the connection where it was told to end. `None` while nothing may pass.
+    pub(super) fn pass(
+        &self,
+        way: Way,
+        len: usize,
+        write: impl FnOnce(usize) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        let mut passage = self.way(way);
+        if passage.orders.holed {
+            return None;
+        }
+        let allowed = passage.orders.cut.map_or(u64::MAX, |(left, _)| left);
+        let piece = len.min(usize::try_from(allowed).unwrap_or(usize::MAX));
+        let written = if piece == 0 { Ok(0) } else { write(piece) };
+        let count = written.as_ref().map_or(0, |count| *count as u64);
+        passage.bytes += count;
+        if let Some((left, end)) = &mut passage.orders.cut {
+            *left = left.saturating_sub(count);
             if *left == 0 {
                 self.cut(*end);
             }
         }
+        Some(written)
+    }
+
+    fn way(&self, way: Way) -> MutexGuard<'_, Passage> {
+        lock(&self.0.ways[way as usize])
     }
 }

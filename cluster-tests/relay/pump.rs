@@ -2,12 +2,16 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read},
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
 
-use rustix::net::sockopt;
+use rustix::{
+    event::{self, PollFd, PollFlags, Timespec},
+    io::Errno,
+    net::{self, SendFlags, sockopt},
+};
 
 use super::{
     TICK,
@@ -90,26 +94,28 @@ fn flow(mut from: &TcpStream, to: &TcpStream, connection: &Connection, way: Way)
     Ok(())
 }
 
-fn pass(mut bytes: &[u8], mut to: &TcpStream, connection: &Connection, way: Way) -> io::Result<()> {
+fn pass(mut bytes: &[u8], to: &TcpStream, connection: &Connection, way: Way) -> io::Result<()> {
     while !bytes.is_empty() && connection.ended().is_none() {
-        let orders = connection.orders(way);
-        if orders.holed {
-            wait::until(Instant::now() + TICK);
-            continue;
-        }
-        let allowed = orders.cut.map_or(u64::MAX, |(left, _)| left);
-        let piece = bytes.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
-        let written = if piece == 0 { Ok(0) } else { to.write(&bytes[..piece]) };
-        match written {
-            Ok(count) => {
-                connection.passed(way, count);
-                bytes = &bytes[count..];
-            }
-            Err(error) if is_pause(&error) => {}
-            Err(error) => return Err(error),
+        // Waits outside, so that whoever orders something meanwhile finds the direction free.
+        let write =
+            |allowed| Ok(net::send(to, &bytes[..allowed], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?);
+        match connection.pass(way, bytes.len(), write) {
+            Some(Ok(count)) => bytes = &bytes[count..],
+            Some(Err(error)) if is_pause(&error) => wait_for_room(to)?,
+            Some(Err(error)) => return Err(error),
+            None => wait::until(Instant::now() + TICK),
         }
     }
     Ok(())
+}
+
+/// Until the socket takes bytes, is broken, or a tick is over.
+fn wait_for_room(socket: &TcpStream) -> io::Result<()> {
+    let tick = Timespec::try_from(TICK).unwrap_or_default();
+    match event::poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&tick)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// FIN to the one that is written to, and an open ear for the other: a close over unread bytes would be a reset.
