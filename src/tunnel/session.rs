@@ -129,8 +129,8 @@ impl Session {
     }
 
     /// The next received bytes, at most `max`.
-    pub(crate) fn take(&mut self, max: usize) -> Option<Bytes> {
-        let bytes = self.recv.take(max)?;
+    pub(crate) fn take(&mut self, max: usize, now: Instant) -> Option<Bytes> {
+        let bytes = self.recv.take(max, now)?;
         self.budget.give(bytes.len());
         Some(bytes)
     }

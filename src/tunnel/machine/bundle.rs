@@ -304,7 +304,7 @@ impl Bundle {
     pub fn recv(&mut self, id: u64, max: usize, now: Instant) -> Received {
         match self.place(id) {
             Place::On(tunnel) => tunnel.recv(id, max, now),
-            Place::Parked(entry) => entry.recv(max),
+            Place::Parked(entry) => entry.recv(max, now),
             Place::Nowhere => Received::Gone,
         }
     }

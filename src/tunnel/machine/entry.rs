@@ -134,8 +134,8 @@ impl Entry {
     }
 
     /// The next received bytes, at most `max`.
-    pub(super) fn recv(&mut self, max: usize) -> Received {
-        match self.session.take(max) {
+    pub(super) fn recv(&mut self, max: usize, now: Instant) -> Received {
+        match self.session.take(max, now) {
             Some(bytes) => Received::Bytes(bytes),
             None if self.session.is_recv_finished() => Received::Finished,
             None => {

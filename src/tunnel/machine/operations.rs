@@ -82,7 +82,7 @@ impl Tunnel {
     /// The next received bytes, at most `max` of them.
     pub fn recv(&mut self, id: u64, max: usize, now: Instant) -> Received {
         let Some(entry) = self.sessions.get_mut(&id) else { return Received::Gone };
-        let received = entry.recv(max);
+        let received = entry.recv(max, now);
         if matches!(received, Received::Bytes(_)) {
             self.list_credit(id, now);
         }

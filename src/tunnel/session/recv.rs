@@ -31,7 +31,7 @@ pub(super) struct RecvSide {
     limit: u64,
     window: u32,
     window_initial: u32,
-    /// Where the measurement of the consuming speed began.
+    /// Where the measurement of the consuming speed began; the next bytes taken begin one that has not.
     epoch: Option<(Instant, u64)>,
     fin: Option<u64>,
 }
@@ -87,8 +87,9 @@ impl RecvSide {
         Ok(())
     }
 
-    pub(super) fn take(&mut self, max: usize) -> Option<Bytes> {
+    pub(super) fn take(&mut self, max: usize, now: Instant) -> Option<Bytes> {
         let bytes = self.queue.pop(max)?;
+        self.epoch.get_or_insert((now, self.consumed));
         self.consumed += bytes.len() as u64;
         Some(bytes)
     }
@@ -170,8 +171,8 @@ impl RecvSide {
         self.window.saturating_sub(self.window_initial) as usize
     }
 
-    /// A window that was used up in less than two round trips is what holds the session back: it doubles, or more, if the
-    /// budget has room. A spent budget takes back what was given.
+    /// A window that was used up in less than two round trips is what holds the session back: it grows, if the budget has
+    /// room. A spent budget takes back what was given.
     fn tune(&mut self, now: Instant, rtt: Option<Duration>, window_max: u32, budget: &Budget) {
         if budget.is_spent() {
             let before = self.grown();
@@ -180,22 +181,16 @@ impl RecvSide {
             self.epoch = None;
             return;
         }
-        let Some((since, from)) = self.epoch else {
-            self.epoch = Some((now, self.consumed));
-            return;
-        };
+        let Some((since, from)) = self.epoch else { return };
         if self.consumed - from < u64::from(self.window) {
             return;
         }
-        self.epoch = Some((now, self.consumed));
-        let fast = rtt.is_some_and(|rtt| now.saturating_duration_since(since) < rtt * 2);
-        if !fast {
-            return;
-        }
-        // From afar each step takes round trips, so that there are fewer of them.
-        let factors: &[u32] = if rtt.is_some_and(|rtt| rtt >= FAR) { &[4, 2] } else { &[2] };
-        for factor in factors {
-            let next = self.window.saturating_mul(*factor).min(window_max);
+        // The next measurement begins with the next bytes: what lies between is the wait for this credit.
+        self.epoch = None;
+        let elapsed = now.saturating_duration_since(since);
+        let Some(rtt) = rtt.filter(|rtt| elapsed < *rtt * 2) else { return };
+        for factor in [16, 8, 4, 2].into_iter().skip_while(|factor| *factor > growth_max(elapsed, rtt)) {
+            let next = self.window.saturating_mul(factor).min(window_max);
             // Below the initial window, growth is a way back and needs no reservation.
             let extra = next.saturating_sub(self.window_initial) as usize;
             if next > self.window && budget.grow(extra.saturating_sub(self.grown())) {
@@ -204,4 +199,16 @@ impl RecvSide {
             }
         }
     }
+}
+
+/// How many times larger a window may become that was used up in `elapsed`. Near by it doubles. From afar each step costs round
+/// trips, and a window that came in a small part of one says that the way in between carries so many more: the
+/// dispersion of a train of packets, as in Dovrolis, Ramanathan and Moore, "What do packet dispersion techniques measure?"
+/// (INFOCOM 2001).
+fn growth_max(elapsed: Duration, rtt: Duration) -> u32 {
+    if rtt < FAR {
+        return 2;
+    }
+    let trains = rtt.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
+    if trains >= 4.0 { 16 } else { 4 }
 }

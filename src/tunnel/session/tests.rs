@@ -76,15 +76,15 @@ fn credit_comes_at_a_quarter_of_the_window_and_at_the_end() {
     let (mut session, _) = session();
     session.handle_data(0, Bytes::from(vec![0; 500])).unwrap();
     assert_eq!(session.credit_due(), CreditDue::No);
-    session.take(249).unwrap();
+    session.take(249, Instant::now()).unwrap();
     assert_eq!(session.credit_due(), CreditDue::Later);
-    session.take(1).unwrap();
+    session.take(1, Instant::now()).unwrap();
     assert_eq!(session.credit_due(), CreditDue::Now);
     assert_eq!(session.credit(Instant::now(), None, 4000), (250, 1000));
     assert_eq!(session.credit_due(), CreditDue::No);
     session.handle_fin(500).unwrap();
-    session.take(249).unwrap();
-    session.take(1).unwrap();
+    session.take(249, Instant::now()).unwrap();
+    session.take(1, Instant::now()).unwrap();
     assert_eq!(session.credit_due(), CreditDue::Now);
 }
 
@@ -94,7 +94,7 @@ fn consume(session: &mut Session, now: &mut Instant, windows: usize, each: Durat
     for _ in 0..windows * 4 {
         *now += each / 4;
         session.handle_data(session.received(), Bytes::from(vec![0; 250])).unwrap();
-        session.take(250).unwrap();
+        session.take(250, *now).unwrap();
         window = session.credit(*now, Some(rtt), 4000).1;
     }
     window
@@ -117,6 +117,23 @@ fn window_grows_in_larger_steps_from_afar() {
     let (mut session, _) = session();
     let mut now = Instant::now();
     assert_eq!(consume(&mut session, &mut now, 2, 30 * MS, 20 * MS), 4000);
+}
+
+#[test]
+fn a_window_that_comes_at_once_from_afar_grows_most() {
+    let grown = |pause: Duration| {
+        let mut session = Session::new(0, 1000, Budget::new(1 << 20));
+        let mut now = Instant::now();
+        session.handle_data(0, Bytes::from(vec![0; 1000])).unwrap();
+        for _ in 0..4 {
+            session.take(250, now).unwrap();
+            now += pause;
+        }
+        session.credit(now, Some(40 * MS), 1 << 20).1
+    };
+    assert_eq!(grown(MS), 16_000, "in a tenth of a round trip");
+    assert_eq!(grown(5 * MS), 4_000, "in half of one");
+    assert_eq!(grown(20 * MS), 1_000, "in two");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Direction {
                 None => {}
             },
             Step::Take(max) => {
-                if let Some(bytes) = self.receiver.take(max) {
+                if let Some(bytes) = self.receiver.take(max, self.now) {
                     prop_assert_eq!(&bytes, &pattern(self.read, bytes.len()));
                     self.read += bytes.len() as u64;
                 }

@@ -248,7 +248,7 @@ proptest! {
                     let expected = fin.map_or(over, |fin| Violation::AfterFin { fin });
                     prop_assert_eq!(session.handle_data(received, pattern(received, len)), Err(expected));
                 }
-                RecvStep::Take { max } => match session.take(max) {
+                RecvStep::Take { max } => match session.take(max, now) {
                     None => prop_assert_eq!(consumed, received),
                     Some(bytes) => {
                         prop_assert!((1..=max).contains(&bytes.len()));
