@@ -31,7 +31,7 @@ const READ_MAX: usize = 128 * 1024;
 const WRITE_MAX: usize = 256 * 1024;
 const PIECES_MAX: usize = 32;
 /// Bytes copied before other tasks get their turn.
-const TURN_MAX: usize = 256 * 1024;
+const TURN_MAX: usize = 64 * 1024;
 /// How long bytes that came from a broken socket may take to reach the other end before the session is cut.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const SETTLE_POLL: Duration = Duration::from_millis(20);

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Bytes read, and written, before other tasks get their turn.
-const TURN_MAX: usize = 256 * 1024;
+const TURN_MAX: usize = 64 * 1024;
 /// Bytes in one batch: all that is ever queued in front of the stream.
 const BATCH_MAX: usize = 128 * 1024;
 
