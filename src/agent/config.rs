@@ -17,6 +17,7 @@ use warren_core::{
     destination::{Rules, Target},
     fields::ConfigError,
     id::Name,
+    threads::Threads,
 };
 use warren_group::Profile;
 
@@ -61,6 +62,8 @@ pub struct AgentConfig {
     pub metrics: Option<SocketAddr>,
     /// Parallel tunnels, 1 to [`TUNNELS_MAX`]. Default 2.
     pub tunnels: usize,
+    /// Worker threads of the process. Default: as suits the machine.
+    pub threads: Option<Threads>,
     /// How long sessions wait for another tunnel when theirs broke; zero resets them at once. Default 30 s.
     pub resume_within: Duration,
     /// Timing of the group's log. Default `lan`.
@@ -122,6 +125,7 @@ pub struct Overrides {
     pub peer_advertise: Option<String>,
     pub metrics: Option<String>,
     pub tunnels: Option<String>,
+    pub threads: Option<String>,
     pub profile: Option<String>,
     pub drain: Option<String>,
     pub log: Option<String>,
@@ -176,6 +180,7 @@ impl AgentConfig {
             ("peer_advertise", self.peer_advertise != newer.peer_advertise),
             ("metrics", self.metrics != newer.metrics),
             ("tunnels", self.tunnels != newer.tunnels),
+            ("threads", self.threads != newer.threads),
             ("resume_within", self.resume_within != newer.resume_within),
             ("profile", self.profile != newer.profile),
             ("limits.sessions", self.sessions_max != newer.sessions_max),

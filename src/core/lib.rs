@@ -13,5 +13,6 @@ pub mod id;
 pub mod judge;
 pub mod state;
 pub mod status;
+pub mod threads;
 pub mod uplink;
 pub mod view;

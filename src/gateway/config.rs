@@ -14,6 +14,7 @@
 //! | `certificate_lifetime` | `7d` | of agents; 1 minute to 90 days; they renew at half of it |
 //! | `token_lifetime` | `1h` | of registration tokens unless asked otherwise |
 //! | `drain` | `30s` | how long sessions may finish after SIGTERM |
+//! | `threads` | half of the CPUs | worker threads, 1 to 1024 |
 //! | `tunnel_wait` | `5s` | how long a caller waits when no member has a tunnel |
 //! | `tunnel.ping`, `.suspect`, `.dead` | `2s`, `4s`, `8s` | liveness of tunnels, in this order of size |
 //! | `tunnel.echo` | `10s` | how often each tunnel must carry an echo |
@@ -34,7 +35,10 @@ use std::{
 };
 
 use thiserror::Error;
-use warren_core::fields::{ConfigError, Problems};
+use warren_core::{
+    fields::{ConfigError, Problems},
+    threads::Threads,
+};
 
 mod read;
 mod show;
@@ -57,6 +61,8 @@ pub struct GatewayConfig {
     pub certificate_lifetime: Duration,
     pub token_lifetime: Duration,
     pub drain: Duration,
+    /// `None`: as suits the machine.
+    pub threads: Option<Threads>,
     pub tunnel_wait: Duration,
     pub tunnel: TunnelTimes,
     pub limits: Limits,
@@ -126,6 +132,7 @@ pub struct Overrides {
     /// Only ever from the environment.
     pub operator_key: Option<String>,
     pub drain: Option<String>,
+    pub threads: Option<String>,
     pub log_filter: Option<String>,
     pub log_format: Option<String>,
 }
@@ -193,6 +200,7 @@ impl Default for GatewayConfig {
             certificate_lifetime: Duration::from_secs(7 * 86_400),
             token_lifetime: Duration::from_secs(3_600),
             drain: Duration::from_secs(30),
+            threads: None,
             tunnel_wait: Duration::from_secs(5),
             tunnel: TunnelTimes {
                 ping: Duration::from_secs(2),

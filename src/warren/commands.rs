@@ -2,7 +2,9 @@
 
 use crate::{
     cli::{Cli, Command},
-    demo, serve,
+    demo,
+    output::Format,
+    runtime, serve,
 };
 
 pub(crate) mod agents;
@@ -17,12 +19,19 @@ pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod users;
 
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
-    let format = cli.output;
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
+        // Servers say themselves what they run on.
+        Command::Gateway(args) => serve::gateway(&args),
+        Command::Agent(args) => serve::agent(&args),
+        command => runtime::wait(run_once(command, cli.output)),
+    }
+}
+
+async fn run_once(command: Command, format: Format) -> anyhow::Result<()> {
+    match command {
+        Command::Gateway(_) | Command::Agent(_) => unreachable!("servers are run by themselves"),
         Command::Demo(args) => Box::pin(demo::run(args)).await,
-        Command::Gateway(args) => Box::pin(serve::gateway(*args)).await,
-        Command::Agent(args) => Box::pin(serve::agent(*args)).await,
         Command::Customers(noun) => customers::run(noun, format).await,
         Command::Groups(noun) => groups::run(noun, format).await,
         Command::Agents(noun) => agents::run(noun, format).await,

@@ -6,6 +6,7 @@
 //! | `commands` | the admin API's nouns and verbs, through `client`, shown as `views` by `output` |
 //! | `serve` | gateway and agent as processes: `telemetry`, `observe`, `signals`, `ready`, `limits` around their crates |
 //! | `demo` | everything at once on loopback |
+//! | `runtime` | what they run on |
 //! | `exit` | exit codes, and the errors that know theirs |
 //!
 //! Errors travel up to here and are printed once.
@@ -31,6 +32,7 @@ mod pages;
 #[cfg(test)]
 mod readme;
 mod ready;
+mod runtime;
 mod serve;
 #[cfg(test)]
 mod settings;
@@ -47,12 +49,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(commands::run(cli)));
-    let Err(error) = outcome else { return Exit::Done.into() };
+    let Err(error) = commands::run(cli) else { return Exit::Done.into() };
     let exit = exit::of(&error);
     if exit != Exit::Done {
         output::talk(format_args!("error: {error:#}"));

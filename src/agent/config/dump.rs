@@ -31,6 +31,7 @@ pub(super) fn dump(config: &AgentConfig) -> String {
             config.token.as_ref().and_then(Token::file).map(|path| json!(format!("@{}", path.display()))),
         ),
         ("peer_advertise", config.peer_advertise.as_ref().map(|place| json!(place))),
+        ("threads", config.threads.map(|threads| json!(threads.count()))),
         ("metrics", config.metrics.map(|address| json!(address))),
         ("log", live.log.as_ref().map(|filter| json!(filter))),
         ("app", config.app.as_ref().map(|app| json!({"host": app.target.host(), "port": app.target.port()}))),

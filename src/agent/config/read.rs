@@ -53,6 +53,7 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         peer_advertise: root.parse::<Target>("peer_advertise"),
         metrics: root.parse("metrics"),
         tunnels: number(&mut root, "tunnels", 1..=TUNNELS_MAX, 2),
+        threads: root.parse("threads"),
         resume_within: root.duration("resume_within").unwrap_or(Duration::from_secs(30)),
         profile: root.parse("profile").unwrap_or(Profile::Lan),
         app: read_app(&mut root, &name),
@@ -224,6 +225,7 @@ fn overlay(root: &mut Map<String, Value>, overrides: &Overrides) {
         ("metrics", overrides.metrics.clone()),
         ("profile", overrides.profile.clone()),
         ("drain", overrides.drain.clone()),
+        ("threads", overrides.threads.clone()),
         ("log", overrides.log.clone()),
     ];
     for (key, text) in texts {

@@ -39,6 +39,7 @@ pub(super) fn read(
         parsed
     });
     set(&mut config.drain, forced.or(drain));
+    config.threads = pick(&mut root, "threads", overrides.threads.as_deref());
     lasting(&mut root, "tunnel_wait", &mut config.tunnel_wait, Duration::ZERO..=MINUTE);
     lasting(&mut root, "certificate_lifetime", &mut config.certificate_lifetime, MINUTE..=90 * DAY);
     lasting(&mut root, "token_lifetime", &mut config.token_lifetime, MINUTE..=365 * DAY);

@@ -33,6 +33,7 @@ fn tree(config: &GatewayConfig) -> Value {
     put("certificate_lifetime", Some(time(config.certificate_lifetime)));
     put("token_lifetime", Some(time(config.token_lifetime)));
     put("drain", Some(time(config.drain)));
+    put("threads", config.threads.map(|threads| json!(threads.count())));
     put("tunnel_wait", Some(time(config.tunnel_wait)));
     let tunnel = &config.tunnel;
     put(

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use warren_agent::{Agent, AgentConfig, Live, Overrides, ProxyUrl, Ready, Token};
 
 use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
-use crate::{limits, observe::Readiness, output, ready, signals::Signals, telemetry::Telemetry};
+use crate::{limits, observe::Readiness, output, ready, runtime, signals::Signals, telemetry::Telemetry};
 
 const FILTER_DEFAULT: &str = "info";
 /// Where other programs look for the proxy to an https:// URL, in their order.
@@ -28,11 +28,15 @@ struct Facts {
 }
 
 /// Runs an agent until it has drained or was stopped.
-pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    let config = AgentConfig::load(args.config.as_deref(), overrides(&args))?;
+pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
+    let config = AgentConfig::load(args.config.as_deref(), overrides(args))?;
     if args.dump_config {
         return output::print(&config.dump());
     }
+    runtime::serve(config.threads, serve(args, config))
+}
+
+async fn serve(args: &AgentArgs, config: AgentConfig) -> anyhow::Result<()> {
     let filter = config.live.log.as_deref().unwrap_or(FILTER_DEFAULT);
     let telemetry = Telemetry::start(filter, args.log.format.unwrap_or_default(), config.metrics.is_some())?;
     let signals = Signals::listen()?;
@@ -102,6 +106,7 @@ fn overrides(args: &AgentArgs) -> Overrides {
         tunnels: args.tunnels.clone(),
         profile: args.profile.clone(),
         drain: args.drain.clone(),
+        threads: args.threads.clone(),
         log: args.log.filter.clone(),
         proxy: args.proxy.clone().filter(|url| !url.is_empty()).map(given_proxy),
         environment_proxy: PROXY_VARIABLES

@@ -55,6 +55,9 @@ pub(crate) struct GatewayArgs {
     /// How long sessions may finish when draining [default: 30s]
     #[arg(long, env = "WARREN_DRAIN", value_name = "TIME")]
     pub(super) drain: Option<String>,
+    /// Worker threads, 1 to 1024 [default: half of the CPUs]
+    #[arg(long, env = "WARREN_THREADS", value_name = "N")]
+    pub(super) threads: Option<String>,
     /// Written whole once it serves: {"id","listen","metrics","url","ca","token"}
     #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
@@ -119,6 +122,9 @@ pub(crate) struct AgentArgs {
     /// How long sessions may finish when draining [default: 30s]
     #[arg(long, env = "WARREN_DRAIN", value_name = "TIME")]
     pub(super) drain: Option<String>,
+    /// Worker threads, 1 to 1024 [default: half of the CPUs]
+    #[arg(long, env = "WARREN_THREADS", value_name = "N")]
+    pub(super) threads: Option<String>,
     /// Quick start: host of the one application to make reachable under the agent's name
     #[arg(long, env = "APP_HOST", value_name = "HOST")]
     pub(super) app_host: Option<String>,

@@ -13,7 +13,7 @@ use super::{GatewayArgs, absolute, clear_ready, follow, not_ready_yet, observer}
 use crate::{
     limits,
     observe::Readiness,
-    output, ready,
+    output, ready, runtime,
     signals::Signals,
     telemetry::{LogFormat, Telemetry},
 };
@@ -30,11 +30,15 @@ struct Facts {
 }
 
 /// Runs a gateway until it has drained or was stopped.
-pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<()> {
-    let config = GatewayConfig::load(args.config.as_deref(), &overrides(&args))?;
+pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<()> {
+    let config = GatewayConfig::load(args.config.as_deref(), &overrides(args))?;
     if args.dump_config {
         return output::print(&config.dump());
     }
+    runtime::serve(config.threads, serve(args, config))
+}
+
+async fn serve(args: &GatewayArgs, config: GatewayConfig) -> anyhow::Result<()> {
     if args.new_admin_token {
         let path = warren_gateway::setup::new_admin_token(&config).await?;
         return output::print(&format!("{}\n", absolute(path).display()));
@@ -103,6 +107,7 @@ fn overrides(args: &GatewayArgs) -> Overrides {
         // No flag for it: command lines can be seen by everybody on the machine.
         operator_key: std::env::var("WARREN_OPERATOR_KEY").ok().filter(|key| !key.is_empty()),
         drain: args.drain.clone(),
+        threads: args.threads.clone(),
         log_filter: args.log.filter.clone(),
         log_format: format.map(String::from),
     }
