@@ -109,13 +109,17 @@ pub struct MemberFacts {
     pub behind: u64,
     /// It has a vote in the group's log.
     pub voter: bool,
+    /// Why it takes no part in its group by its own account, such as a full disk; empty while it does.
+    pub trouble: String,
 }
 
 /// Judges one member.
 pub fn judge_member(facts: &MemberFacts) -> Judged<MemberStatus> {
     let told = |status, reason: &str| Judged { status, reason: reason.to_owned() };
     let Some(intent) = facts.intent else {
-        let reason = if facts.tunnels > 0 {
+        let reason = if !facts.trouble.is_empty() {
+            &facts.trouble
+        } else if facts.tunnels > 0 {
             "has a tunnel, has not joined its group yet"
         } else {
             "has not joined its group yet"
@@ -137,6 +141,9 @@ pub fn judge_member(facts: &MemberFacts) -> Judged<MemberStatus> {
         Intent::Enabled => {}
     }
     let mut reasons = Vec::new();
+    if !facts.trouble.is_empty() {
+        reasons.push(facts.trouble.clone());
+    }
     if facts.verdict != Verdict::Up {
         reasons.push(format!("its peers judge it {}", facts.verdict.as_str()));
     }
@@ -265,6 +272,7 @@ mod tests {
             (MemberFacts { intent: None, ..serving() }, MemberStatus::AwaitingSetup),
             (MemberFacts { verdict: Verdict::Suspect, ..serving() }, MemberStatus::Degraded),
             (MemberFacts { behind: 1, ..serving() }, MemberStatus::Degraded),
+            (MemberFacts { trouble: "its disk is full".into(), ..serving() }, MemberStatus::Degraded),
         ];
         for (facts, expected) in table {
             assert_eq!(judge_member(&facts).status, expected, "{facts:?}");

@@ -40,6 +40,8 @@ pub struct GroupView {
     pub committed: u64,
     /// Index of the last entry that this member has applied.
     pub applied: u64,
+    /// Why this member takes no part in its group, empty while it does.
+    pub trouble: Arc<str>,
 }
 
 impl GroupView {

@@ -118,6 +118,7 @@ pub(crate) fn snapshot(member: u64, members: &[u64], resources: &[&str]) -> Snap
         term: 1,
         quorum: true,
         applied: 1,
+        trouble: String::new(),
         resources: resources.iter().map(resource).collect(),
         members: members.iter().map(|id| (agent(*id), fact(id))).collect(),
         verdicts: BTreeMap::new(),

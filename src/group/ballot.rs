@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use warren_core::id::AgentId;
 
 use crate::{
-    member::Member,
+    member::{Member, Standing},
     metrics::RAFT_ELECTIONS_TOTAL,
     options::Timing,
     peers::ping,
@@ -115,7 +115,8 @@ enum Next {
 
 fn next(member: &Member, metrics: &Metrics, wait: Duration) -> Next {
     let roster = Roster::of(&metrics.membership_config);
-    if metrics.state == ServerState::Leader || !roster.voters.contains(&member.me()) {
+    let idle = metrics.state == ServerState::Leader || matches!(member.standing(), Standing::Stopped(_));
+    if idle || !roster.voters.contains(&member.me()) {
         return Next::Look(LOOK_EVERY);
     }
     if roster.voters.len() == 1 {

@@ -16,6 +16,12 @@ pub enum OpenError {
     #[error("cannot read {}", path.display())]
     Disk { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error(
+        "{} is damaged, nothing of it can be trusted: stop this agent, move its data folder away and enrol it again with a \
+         new token; it gets a new id, and the log from the other members",
+        path.display()
+    )]
+    Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
         "{} belongs to {agent} of {group}, not to {me} of {mine}: give this agent its own data folder",
         path.display()
     )]

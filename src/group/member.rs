@@ -52,6 +52,7 @@ pub(crate) enum Standing {
     Follows(AgentId),
     /// Nobody was heard lately, or an election is on.
     Leaderless,
+    /// Takes no part: for good, or until its disk has space.
     Stopped(String),
 }
 
@@ -110,6 +111,10 @@ impl Member {
     }
 
     pub(crate) fn standing(&self) -> Standing {
+        // Raft waits for the disk and does not know that it waits.
+        if let Some(trouble) = self.log.trouble() {
+            return Standing::Stopped(trouble.to_string());
+        }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         stand(&metrics, self.heard.last_leader(), Instant::now(), self.timing)

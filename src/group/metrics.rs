@@ -26,6 +26,8 @@ pub const GROUP_VOTERS: &str = "warren_group_voters";
 pub const GROUP_MEMBERS: &str = "warren_group_members";
 /// Whether a majority is in touch.
 pub const GROUP_QUORUM: &str = "warren_group_quorum";
+/// Whether this member takes no part.
+pub const GROUP_LOG_STOPPED: &str = "warren_group_log_stopped";
 /// Proposals asked of this member, by result.
 pub const GROUP_PROPOSALS_TOTAL: &str = "warren_group_proposals_total";
 
@@ -97,6 +99,12 @@ pub const CATALOGUE: &[Metric] = &[
         kind: Kind::Gauge,
         labels: &[],
         help: "1 when a majority of the voters is in touch as far as this member can tell, else 0.",
+    },
+    Metric {
+        name: GROUP_LOG_STOPPED,
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while this member takes no part in its group: its disk is full or failed, or the group was recovered without it; its log says which.",
     },
     Metric {
         name: GROUP_PROPOSALS_TOTAL,

@@ -121,7 +121,7 @@ pub(crate) async fn run(member: Arc<Member>) {
     while member.stop.run_until_cancelled(tick.tick()).await.is_some() {
         // Its calls would have the others believe that it takes part.
         if matches!(member.standing(), Standing::Stopped(_)) {
-            break;
+            continue;
         }
         let seats = member.roster().seats;
         let others = seats.keys().copied().filter(|peer| *peer != member.me()).collect();

@@ -58,6 +58,7 @@ impl PeerService {
     /// not name; otherwise it may be what it knows that is out of date, and Raft's own rules decide. That somebody left
     /// for good is never out of date.
     fn of_the_group(&self, caller: AgentId) -> Result<(), Status> {
+        self.takes_part()?;
         if self.member.roster().seats.contains_key(&caller) {
             return Ok(());
         }
@@ -66,6 +67,14 @@ impl PeerService {
             return Err(Status::permission_denied(format!("{caller} is not a member of this group")));
         }
         Ok(())
+    }
+
+    /// A member whose log has stopped must not look alive to those who count on it, nor let their calls pile up.
+    fn takes_part(&self) -> Result<(), Status> {
+        match self.member.standing() {
+            Standing::Stopped(cause) => Err(Status::unavailable(cause)),
+            _ => Ok(()),
+        }
     }
 
     fn has_left(&self, caller: AgentId) -> bool {
@@ -195,10 +204,7 @@ impl Peer for PeerService {
 
     async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
         let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
-        // A member whose log has stopped must not look alive to those who count on it.
-        if let Standing::Stopped(cause) = self.member.standing() {
-            return Err(Status::unavailable(cause));
-        }
+        self.takes_part()?;
         let now = Instant::now();
         self.member.watched.called(caller, now);
         let term = self.member.raft.metrics().borrow().current_term;

@@ -6,9 +6,13 @@
 //!  Machine  ──┘     bounded
 //! ```
 //! Votes, appends, truncations, purges and snapshots go through one queue in the order they were asked for; whoever
-//! asked hears of it only after the fsync. The first failed write ends all writing: what is on disk is then unknown, and
-//! going on could forget a vote.
+//! asked hears of it only after the fsync.
+//!
+//! A disk that is full makes everybody wait: the same transaction is tried again until there is space, and meanwhile the
+//! member takes no part. Any other failed write ends all writing: what is on disk is then unknown, and going on could
+//! forget a vote.
 
+mod backend;
 mod disk;
 mod log;
 mod machine;
@@ -43,12 +47,11 @@ pub(crate) struct Store {
 /// Opens the file, or makes it. Blocks on the disk.
 pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, OpenError> {
     let path = dir.join(FILE);
-    let unreadable = |source| OpenError::Disk { path: path.clone(), source };
-    let disk = Disk::open(dir, &path)?;
+    let unreadable = |error| disk::unreadable(&path, error);
+    let mut disk = Disk::open(dir, &path)?;
     disk.claim(&path, group, me)?;
-    let loaded = disk.load().map_err(|e| unreadable(Box::new(e)))?;
-    let snapshot =
-        loaded.snapshot.map(snapshot::Saved::check).transpose().map_err(|e| unreadable(Box::new(e)))?;
+    let loaded = disk.load().map_err(unreadable)?;
+    let snapshot = loaded.snapshot.map(snapshot::Saved::check).transpose().map_err(unreadable)?;
     let snapshot_index = snapshot.as_ref().and_then(snapshot::Checked::index);
     let writer = Writer::spawn(disk, snapshot_index)
         .map_err(|source| OpenError::Start { source: Box::new(source) })?;
@@ -66,5 +69,7 @@ fn failed(subject: ErrorSubject<u64>, verb: ErrorVerb, error: &Arc<disk::DiskErr
 
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,8 @@ use warren_core::{
 use crate::{
     member::{Member, Standing},
     metrics::{
-        GROUP_MEMBERS, GROUP_QUORUM, GROUP_REVISION, GROUP_VOTERS, RAFT_APPLIED_INDEX, RAFT_COMMITTED_INDEX,
-        RAFT_IS_LEADER, RAFT_LAST_LOG_INDEX, RAFT_LEADER_CHANGES_TOTAL, RAFT_TERM,
+        GROUP_LOG_STOPPED, GROUP_MEMBERS, GROUP_QUORUM, GROUP_REVISION, GROUP_VOTERS, RAFT_APPLIED_INDEX,
+        RAFT_COMMITTED_INDEX, RAFT_IS_LEADER, RAFT_LAST_LOG_INDEX, RAFT_LEADER_CHANGES_TOTAL, RAFT_TERM,
     },
     raft::{Metrics, Roster, StoredMembership, agent},
     store::Current,
@@ -87,6 +87,7 @@ pub(crate) fn first(me: AgentId, current: Current) -> GroupView {
         last_log: 0,
         committed: 0,
         applied: current.applied.map_or(0, |id| id.index),
+        trouble: "".into(),
         state: current.state,
     }
 }
@@ -101,6 +102,10 @@ fn build(member: &Member, metrics: &Metrics, current: Current) -> GroupView {
         }
         Standing::NotReady | Standing::Stopped(_) => None,
     };
+    let trouble = match &standing {
+        Standing::Stopped(cause) => cause.as_str().into(),
+        _ => "".into(),
+    };
     GroupView {
         me: member.me(),
         leader,
@@ -111,6 +116,7 @@ fn build(member: &Member, metrics: &Metrics, current: Current) -> GroupView {
         last_log: metrics.last_log_index.unwrap_or(0),
         committed: member.log.committed(),
         applied: current.applied.map_or(0, |id| id.index),
+        trouble,
         state: current.state,
     }
 }
@@ -125,7 +131,10 @@ fn roles(membership: &Arc<StoredMembership>) -> BTreeMap<AgentId, Role> {
 fn differs(one: &GroupView, two: &GroupView) -> bool {
     let place =
         |view: &GroupView| (view.leader, view.term, view.quorum, view.last_log, view.committed, view.applied);
-    !Arc::ptr_eq(&one.state, &two.state) || place(one) != place(two) || one.roles != two.roles
+    !Arc::ptr_eq(&one.state, &two.state)
+        || place(one) != place(two)
+        || one.roles != two.roles
+        || one.trouble != two.trouble
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; indexes stay far below 2^52")]
@@ -136,6 +145,7 @@ fn gauges(view: &GroupView) {
     metrics::gauge!(RAFT_COMMITTED_INDEX).set(view.committed as f64);
     metrics::gauge!(RAFT_APPLIED_INDEX).set(view.applied as f64);
     metrics::gauge!(GROUP_REVISION).set(view.state.revision as f64);
+    metrics::gauge!(GROUP_LOG_STOPPED).set(if view.trouble.is_empty() { 0.0 } else { 1.0 });
     metrics::gauge!(GROUP_QUORUM).set(if view.quorum { 1.0 } else { 0.0 });
     let voters = view.roles.values().filter(|role| **role == Role::Voter).count();
     metrics::gauge!(GROUP_VOTERS).set(voters as f64);

@@ -213,6 +213,7 @@ mod tests {
                 last_log: 0,
                 committed: 0,
                 applied: 0,
+                trouble: "".into(),
             }
         }
     }

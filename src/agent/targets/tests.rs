@@ -43,6 +43,7 @@ fn site(target: &str, group: Rules, veto: Rules) -> Site {
         last_log: 0,
         committed: 0,
         applied: 0,
+        trouble: "".into(),
     };
     let (view_tx, view) = watch::channel(Arc::new(view));
     let (live_tx, live) = watch::channel(Arc::new(live(veto)));

@@ -66,6 +66,9 @@ fn facts(view: Option<&Snapshot>, members: Option<&Members>, id: AgentId) -> Mem
             _ => 0,
         },
         voter: member.is_some_and(|member| member.role == Some(Role::Voter)),
+        trouble: seen
+            .and_then(|seen| seen.snapshot.as_ref())
+            .map_or_else(String::new, |snapshot| snapshot.trouble.clone()),
     }
 }
 

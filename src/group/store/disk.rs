@@ -2,17 +2,25 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, OpenOptions},
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
+    backends::FileBackend,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use warren_core::id::{AgentId, GroupId};
 
-use super::snapshot::Saved;
+use super::{
+    backend::{Unsynced, Watched},
+    snapshot::Saved,
+};
 use crate::{
     error::OpenError,
     raft::{Entry, LogId, Vote},
@@ -37,12 +45,29 @@ const SNAPSHOT_DATA: &str = "snapshot-data";
 pub(crate) enum DiskError {
     #[error("the group's log cannot be read or written")]
     Database(#[from] redb::Error),
+    /// Nothing of what was to be written counts, and everything before does: worth another try.
+    #[error("no space is left for the group's log: free some")]
+    Full(#[source] redb::Error),
     #[error("`{what}` in the group's log cannot be understood")]
     Format { what: String, source: serde_json::Error },
     #[error("the snapshot in the group's log is damaged: its digest differs")]
     Digest,
+    #[error("the group's log has a gap: entry {expected} is missing")]
+    Gap { expected: u64 },
     #[error("the group's log is closed")]
     Closed,
+}
+
+impl DiskError {
+    /// Whether what lies on the disk is not what was written, as opposed to a disk that does not answer.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(redb::Error::Corrupted(_)) => true,
+            Self::Database(redb::Error::Io(error)) => is_damaged_file(error),
+            Self::Database(_) | Self::Full(_) | Self::Closed => false,
+            Self::Format { .. } | Self::Digest | Self::Gap { .. } => true,
+        }
+    }
 }
 
 /// One change to the file.
@@ -60,6 +85,7 @@ pub(super) enum Step {
     /// Older than the one on disk: ignored.
     Snapshot(Saved, Option<u64>),
     Committed(Vec<u8>),
+    Owner(Vec<u8>),
 }
 
 /// Everything the file holds.
@@ -73,10 +99,17 @@ pub(super) struct Loaded {
     pub(super) snapshot: Option<Saved>,
 }
 
-#[derive(Debug)]
+/// The open file. Each transaction is synced twice: what a commit points at is on the disk before the commit counts. So a
+/// commit that a power cut tore is never taken for one, and when what was committed does not read back, the disk has
+/// changed it.
 pub(super) struct Disk {
-    db: Database,
+    /// `None` after a failed write, until the next one opens it anew.
+    db: Option<Database>,
+    open: Opener,
+    unsynced: Unsynced,
 }
+
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// Whose log this is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,41 +123,43 @@ impl Disk {
     pub(super) fn open(dir: &Path, path: &Path) -> Result<Self, OpenError> {
         let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(folder)?;
-        // redb takes the mode of the umask; the log holds names and addresses of the site's inside.
-        let made =
-            OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(path);
-        made.map_err(|source| OpenError::Disk { path: path.to_owned(), source: source.into() })?;
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let (unsynced, file) = (Unsynced::default(), path.to_owned());
+        let watched = unsynced.clone();
+        let open = Box::new(move || database(FileBackend::new(private(&file)?)?, &watched));
+        let opened = Self::first(open, unsynced);
         // The folder must remember the new file too, or a power cut takes the whole log.
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder)?;
-        match opened {
-            Ok(db) => Self::with(db).map_err(|e| OpenError::Disk { path: path.to_owned(), source: e.into() }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse { path: path.to_owned() }),
-            Err(e) => Err(OpenError::Disk { path: path.to_owned(), source: e.into() }),
-        }
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder)?;
+        opened.map_err(|error| match error {
+            DiskError::Database(redb::Error::DatabaseAlreadyOpen) => {
+                OpenError::InUse { path: path.to_owned() }
+            }
+            error => unreadable(path, error),
+        })
     }
 
     #[cfg(test)]
-    pub(super) fn on(backend: impl redb::StorageBackend) -> Result<Self, DiskError> {
-        let opened = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        Self::with(opened.map_err(redb::Error::from)?)
+    pub(super) fn on(backend: impl StorageBackend + Clone) -> Result<Self, DiskError> {
+        let unsynced = Unsynced::default();
+        let watched = unsynced.clone();
+        Self::first(Box::new(move || database(backend.clone(), &watched)), unsynced)
     }
 
-    fn with(db: Database) -> Result<Self, DiskError> {
-        let txn = db.begin_write().map_err(redb::Error::from)?;
+    fn first(open: Opener, unsynced: Unsynced) -> Result<Self, DiskError> {
+        let db = open().map_err(redb::Error::from)?;
+        let txn = begin(&db)?;
         txn.open_table(LOG).map_err(redb::Error::from)?;
         txn.open_table(META).map_err(redb::Error::from)?;
         txn.commit().map_err(redb::Error::from)?;
-        Ok(Self { db })
+        Ok(Self { db: Some(db), open, unsynced })
     }
 
     /// Writes down whose log this is, or checks that it is the caller's.
-    pub(super) fn claim(&self, path: &Path, mine: GroupId, me: AgentId) -> Result<(), OpenError> {
-        let unreadable = |e: DiskError| OpenError::Disk { path: path.to_owned(), source: Box::new(e) };
+    pub(super) fn claim(&mut self, path: &Path, mine: GroupId, me: AgentId) -> Result<(), OpenError> {
+        let unreadable = |error| unreadable(path, error);
         let Some(owner) = self.meta::<Owner>(OWNER).map_err(unreadable)? else {
             let owner = Owner { format: FORMAT, group: mine, agent: me };
             let bytes = json(OWNER, &owner).map_err(unreadable)?;
-            return self.put(OWNER, &bytes).map_err(unreadable);
+            return self.write([Step::Owner(bytes)].iter()).map_err(unreadable);
         };
         if owner.format != FORMAT {
             return Err(OpenError::Format { path: path.to_owned(), found: owner.format, known: FORMAT });
@@ -137,75 +172,54 @@ impl Disk {
     }
 
     pub(super) fn load(&self) -> Result<Loaded, DiskError> {
-        let txn = self.db.begin_read().map_err(redb::Error::from)?;
+        let txn = self.reading()?.begin_read().map_err(redb::Error::from)?;
         let table = txn.open_table(LOG).map_err(redb::Error::from)?;
         let mut log = BTreeMap::new();
         for item in table.iter().map_err(redb::Error::from)? {
             let (index, bytes) = item.map_err(redb::Error::from)?;
             let (index, bytes) = (index.value(), bytes.value());
-            log.insert(index, (from_json(&format!("entry {index}"), bytes)?, bytes.len()));
+            let entry: Entry = from_json(&format!("entry {index}"), bytes)?;
+            log.insert(index, (entry, bytes.len()));
         }
         let snapshot = match (self.raw(SNAPSHOT_META)?, self.raw(SNAPSHOT_DATA)?) {
             (Some(meta), Some(data)) => Some(Saved { head: meta, data: data.into() }),
             _ => None,
         };
-        Ok(Loaded {
-            vote: self.meta(VOTE)?,
-            purged: self.meta(PURGED)?,
-            committed: self.meta(COMMITTED)?,
-            log,
-            snapshot,
-        })
-    }
-
-    /// Takes all steps in one transaction; durable when it returns.
-    pub(super) fn write<'a>(&self, steps: impl Iterator<Item = &'a Step>) -> Result<(), DiskError> {
-        self.transact(steps).map_err(DiskError::from)
-    }
-
-    fn transact<'a>(&self, steps: impl Iterator<Item = &'a Step>) -> Result<(), redb::Error> {
-        let txn = self.db.begin_write()?;
-        {
-            let mut log = txn.open_table(LOG)?;
-            let mut meta = txn.open_table(META)?;
-            for step in steps {
-                match step {
-                    Step::Vote(vote) => drop(meta.insert(VOTE, vote.as_slice())?),
-                    Step::Append(entries) => {
-                        for (index, entry) in entries {
-                            log.insert(index, entry.as_slice())?;
-                        }
-                    }
-                    Step::Truncate(from) => log.retain_in::<u64, _>(*from.., |_, _| false)?,
-                    Step::Purge { index, log_id } => {
-                        log.retain_in::<u64, _>(..=*index, |_, _| false)?;
-                        meta.insert(PURGED, log_id.as_slice())?;
-                    }
-                    Step::Snapshot(saved, _) => {
-                        meta.insert(SNAPSHOT_META, saved.head.as_slice())?;
-                        meta.insert(SNAPSHOT_DATA, saved.data.as_ref())?;
-                    }
-                    Step::Committed(log_id) => drop(meta.insert(COMMITTED, log_id.as_slice())?),
-                }
+        let purged: Option<LogId> = self.meta(PURGED)?;
+        let first = purged.map_or(0, |id| id.index + 1);
+        for (expected, (index, (entry, _))) in (first..).zip(&log) {
+            if (*index, entry.log_id.index) != (expected, expected) {
+                return Err(DiskError::Gap { expected });
             }
         }
-        txn.commit()?;
-        Ok(())
+        Ok(Loaded { vote: self.meta(VOTE)?, purged, committed: self.meta(COMMITTED)?, log, snapshot })
     }
 
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        let put = || {
-            let txn = self.db.begin_write()?;
-            txn.open_table(META)?.insert(key, bytes)?;
-            txn.commit()?;
-            Ok::<_, redb::Error>(())
-        };
-        put().map_err(DiskError::from)
+    /// Takes all steps in one transaction; durable when it returns. After [`DiskError::Full`] the same steps may be
+    /// tried again, after any other failure it is not known what the disk holds.
+    pub(super) fn write<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) -> Result<(), DiskError> {
+        let opened = self.db.take().map_or_else(|| (self.open)().map_err(redb::Error::from), Ok);
+        let written = opened.and_then(|db| transact(&db, steps).map(|()| db));
+        match written {
+            Ok(db) => {
+                self.db = Some(db);
+                Ok(())
+            }
+            Err(redb::Error::Io(error)) if is_full(&error) && !self.unsynced.is_set() => {
+                Err(DiskError::Full(redb::Error::Io(error)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn raw(&self, key: &str) -> Result<Option<Vec<u8>>, DiskError> {
+    fn reading(&self) -> Result<&Database, DiskError> {
+        self.db.as_ref().ok_or(DiskError::Closed)
+    }
+
+    pub(super) fn raw(&self, key: &str) -> Result<Option<Vec<u8>>, DiskError> {
+        let db = self.reading()?;
         let read = || {
-            let table = self.db.begin_read()?.open_table(META)?;
+            let table = db.begin_read()?.open_table(META)?;
             Ok::<_, redb::Error>(table.get(key)?.map(|bytes| bytes.value().to_vec()))
         };
         read().map_err(DiskError::from)
@@ -214,6 +228,82 @@ impl Disk {
     fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DiskError> {
         self.raw(key)?.map(|bytes| from_json(key, &bytes)).transpose()
     }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("open", &self.db.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What opening an existing file failed for, with its remedy.
+pub(super) fn unreadable(path: &Path, error: DiskError) -> OpenError {
+    let path = path.to_owned();
+    if error.is_damage() {
+        OpenError::Damaged { path, source: Box::new(error) }
+    } else {
+        OpenError::Disk { path, source: Box::new(error) }
+    }
+}
+
+/// Every page is compared with its checksum first.
+fn database(file: impl StorageBackend, unsynced: &Unsynced) -> Result<Database, DatabaseError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder.create_with_backend(Watched::new(file, unsynced.clone()))
+}
+
+/// redb takes the mode of the umask; the log holds names and addresses of the site's inside.
+fn private(path: &Path) -> Result<File, StorageError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).read(true).mode(0o600);
+    options.open(path).map_err(StorageError::Io)
+}
+
+fn begin(db: &Database) -> Result<redb::WriteTransaction, redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_two_phase_commit(true);
+    Ok(txn)
+}
+
+fn transact<'a>(db: &Database, steps: impl Iterator<Item = &'a Step>) -> Result<(), redb::Error> {
+    let txn = begin(db)?;
+    {
+        let mut log = txn.open_table(LOG)?;
+        let mut meta = txn.open_table(META)?;
+        for step in steps {
+            match step {
+                Step::Vote(vote) => drop(meta.insert(VOTE, vote.as_slice())?),
+                Step::Append(entries) => {
+                    for (index, entry) in entries {
+                        log.insert(index, entry.as_slice())?;
+                    }
+                }
+                Step::Truncate(from) => log.retain_in::<u64, _>(*from.., |_, _| false)?,
+                Step::Purge { index, log_id } => {
+                    log.retain_in::<u64, _>(..=*index, |_, _| false)?;
+                    meta.insert(PURGED, log_id.as_slice())?;
+                }
+                Step::Snapshot(saved, _) => {
+                    meta.insert(SNAPSHOT_META, saved.head.as_slice())?;
+                    meta.insert(SNAPSHOT_DATA, saved.data.as_ref())?;
+                }
+                Step::Committed(log_id) => drop(meta.insert(COMMITTED, log_id.as_slice())?),
+                Step::Owner(owner) => drop(meta.insert(OWNER, owner.as_slice())?),
+            }
+        }
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// How a file answers that is shorter than it was, or no database at all.
+fn is_damaged_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
 /// Our own types always have a JSON form; an error here is a mistake in this program, and ends in a stop with its name.

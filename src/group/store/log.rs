@@ -67,6 +67,11 @@ impl LogStore {
         self.memory().committed.map_or(0, |id| id.index)
     }
 
+    /// Why nothing can be written at the moment, or any more.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.writer.trouble()
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

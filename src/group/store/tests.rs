@@ -9,8 +9,8 @@ use warren_core::state::{Command, Proposal, RequestId};
 use super::*;
 use crate::raft::{Entry, LogId, Types};
 
-const GROUP: GroupId = GroupId::from_random(1);
-const ME: AgentId = AgentId::from_random(2);
+pub(super) const GROUP: GroupId = GroupId::from_random(1);
+pub(super) const ME: AgentId = AgentId::from_random(2);
 
 struct OnDisk;
 
@@ -135,5 +135,5 @@ async fn a_folder_of_somebody_else_is_refused() {
     assert!(open(dir.path(), GroupId::from_random(8), ME).is_err());
     std::fs::write(dir.path().join(FILE), [7; 9_000]).unwrap();
     let error = open(dir.path(), GROUP, ME).unwrap_err();
-    assert!(matches!(error, OpenError::Disk { .. }), "{error}");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use openraft::storage::LogFlushed;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::disk::{Disk, DiskError, Step};
 use crate::{metrics::RAFT_APPEND_SECONDS, raft::Types};
@@ -22,12 +22,17 @@ const QUEUE_MAX: usize = 1_024;
 const BATCH_MAX: usize = 256;
 /// The commit index is written with whatever is written next, or alone after this long.
 const COMMITTED_IDLE: Duration = Duration::from_millis(100);
+/// Pause before a full disk is tried again.
+const SPACE_RETRY: Duration = Duration::from_millis(500);
 
 /// A handle to the thread. The file is closed when the last handle is dropped, or by [`Writer::close`].
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     queue: Sender<Job>,
     room: Arc<Semaphore>,
+    /// Ends the wait for space.
+    closing: Sender<()>,
+    trouble: watch::Receiver<Option<Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -64,9 +69,16 @@ impl std::fmt::Debug for Done {
 impl Writer {
     pub(super) fn spawn(disk: Disk, snapshot: Option<u64>) -> io::Result<Self> {
         let (queue, jobs) = mpsc::channel();
-        let desk = Desk { disk, snapshot, committed: None, failed: None };
+        let (closing, closed) = mpsc::channel();
+        let (told, trouble) = watch::channel(None);
+        let desk = Desk { disk, snapshot, committed: None, failed: None, closed, trouble: told };
         thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
-        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)) })
+        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, trouble })
+    }
+
+    /// Why nothing can be written at the moment, or any more.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.borrow().clone()
     }
 
     /// Queues an append; `flushed` hears when it is durable.
@@ -89,6 +101,8 @@ impl Writer {
     /// Writes what is queued and closes the file, so that it can be opened again.
     pub(crate) async fn close(&self) {
         let (told, outcome) = oneshot::channel();
+        // An error means that the thread has ended.
+        let _ = self.closing.send(());
         if self.send(Work::Close, Done::Told(told)).await.is_ok() {
             // An error means that the thread has ended and the file is closed.
             let _ = outcome.await;
@@ -110,6 +124,8 @@ struct Desk {
     /// A commit index that is not on disk yet.
     committed: Option<Step>,
     failed: Option<Arc<DiskError>>,
+    closed: Receiver<()>,
+    trouble: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Desk {
@@ -180,12 +196,14 @@ impl Desk {
             return Ok(());
         }
         let started = Instant::now();
-        let written = self.disk.write(steps.iter().chain(&self.committed));
+        let written = self.persist(&steps);
         metrics::histogram!(RAFT_APPEND_SECONDS).record(started.elapsed());
         self.committed = None;
         if let Err(error) = written {
             let error = Arc::new(error);
-            tracing::error!(%error, cause = ?std::error::Error::source(error.as_ref()), "the group's log failed: this member stops");
+            let told = with_cause(&error);
+            tracing::error!(error = told, "the group's log failed: this member stops");
+            self.trouble.send_replace(Some(told.into()));
             self.failed = Some(error.clone());
             return Err(error);
         }
@@ -195,5 +213,41 @@ impl Desk {
         });
         self.snapshot = newest.max().max(self.snapshot);
         Ok(())
+    }
+
+    /// Writes, and waits for space when there is none.
+    fn persist(&mut self, steps: &[Step]) -> Result<(), DiskError> {
+        loop {
+            match self.disk.write(steps.iter().chain(&self.committed)) {
+                Err(error @ DiskError::Full(_)) => {
+                    if self.trouble.borrow().is_none() {
+                        let told = with_cause(&error);
+                        tracing::error!(
+                            error = told,
+                            "this member takes no part in its group until there is space"
+                        );
+                        self.trouble.send_replace(Some(told.into()));
+                    }
+                    match self.closed.recv_timeout(SPACE_RETRY) {
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err(error),
+                    }
+                }
+                Ok(()) => {
+                    if self.trouble.send_replace(None).is_some() {
+                        tracing::info!("there is space again: this member takes part in its group");
+                    }
+                    return Ok(());
+                }
+                failed => return failed,
+            }
+        }
+    }
+}
+
+fn with_cause(error: &DiskError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

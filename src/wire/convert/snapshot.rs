@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub term: u64,
     pub quorum: bool,
     pub applied: u64,
+    /// Why the member takes no part in its group, empty while it does.
+    pub trouble: String,
     pub resources: BTreeMap<Name, SnapshotResource>,
     pub members: BTreeMap<AgentId, SnapshotMember>,
     /// Absent means Up.
@@ -95,6 +97,7 @@ pub fn snapshot(view: &GroupView, own: v1::SelfReport) -> v1::GroupSnapshot {
         term: view.term,
         quorum: view.quorum,
         applied: view.applied,
+        trouble: view.trouble.to_string(),
         resources: resources.collect(),
         members: members.collect(),
         verdicts: verdicts.collect(),
@@ -135,6 +138,7 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
         term: snapshot.term,
         quorum: snapshot.quorum,
         applied: snapshot.applied,
+        trouble: snapshot.trouble.clone(),
         resources,
         members,
         verdicts,
@@ -196,6 +200,7 @@ mod tests {
             last_log: 9,
             committed: 9,
             applied: 8,
+            trouble: "".into(),
         };
         let own = v1::SelfReport { sessions: 4, ..Default::default() };
         let read = read_snapshot(&snapshot(&view, own)).unwrap();

@@ -138,6 +138,7 @@ impl Member {
             last_log: 1,
             committed: 1,
             applied: 1,
+            trouble: "".into(),
         };
         Self { view: watch::Sender::new(view), authors: Arc::default() }
     }
