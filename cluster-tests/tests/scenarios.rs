@@ -22,6 +22,7 @@ mod scenarios {
     mod probes;
     mod proxies;
     mod quick_start;
+    mod recover;
     mod resume;
     mod slow_reader;
     mod strangers;

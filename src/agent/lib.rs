@@ -28,6 +28,7 @@ pub mod metrics;
 mod peers;
 mod probes;
 mod proof;
+mod recover;
 mod renewal;
 mod sessions;
 mod targets;
@@ -40,6 +41,7 @@ pub use cloud::CloudError;
 pub use config::{AgentConfig, App, GatewayUrl, Live, Overrides, ProxyUrl, Reload, Token, Way};
 pub use enrol::EnrolError;
 pub use identity::StoredIdentityError;
+pub use recover::{RecoverError, Remains};
 
 /// Version of this program, as other members and gateways see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -234,6 +234,7 @@ mod tests {
             committed: 0,
             applied: 0,
             trouble: "".into(),
+            epoch: 1,
         }
     }
 

@@ -26,6 +26,8 @@ impl Role {
 pub struct GroupView {
     /// Whose view it is.
     pub me: AgentId,
+    /// How often the group was founded or recovered; 0 before this member has a log.
+    pub epoch: u64,
     pub state: Arc<GroupState>,
     /// Leader that this member knows of.
     pub leader: Option<AgentId>,

@@ -119,6 +119,7 @@ pub(crate) fn snapshot(member: u64, members: &[u64], resources: &[&str]) -> Snap
         quorum: true,
         applied: 1,
         trouble: String::new(),
+        epoch: 1,
         resources: resources.iter().map(resource).collect(),
         members: members.iter().map(|id| (agent(*id), fact(id))).collect(),
         verdicts: BTreeMap::new(),

@@ -141,8 +141,7 @@ async fn stand(member: &Member) {
 async fn ask(member: &Member, roster: &Roster) -> bool {
     let deadline = member.timing.election_min;
     let asked = roster.voters.iter().filter(|voter| **voter != member.me()).map(|voter| async move {
-        let address = &roster.seats.get(voter)?.address;
-        let answer = ping(member, *voter, address, deadline).await?;
+        let answer = ping(member, *voter, roster.seats.get(voter)?, deadline).await?;
         let last_log = serde_json::from_slice(&answer.last_log).ok();
         Some(Word { sees_leader: !answer.leader.is_empty(), last_log })
     });

@@ -47,8 +47,14 @@ pub(crate) async fn admit(
     if member.state().departed.contains(agent) {
         return Ok(Err(Refusal::Departed(*agent)));
     }
+    let known = member.roster().seats.remove(agent);
+    let mut seat = seat.clone();
+    if let (0, Some(known)) = (seat.log, &known) {
+        // An older program does not say.
+        seat.log = known.log;
+    }
     let seats = [(agent.number(), seat.clone())].into();
-    match member.roster().seats.get(agent) {
+    match known {
         Some(known) if known == seat => {}
         Some(_) => {
             tracing::info!(%agent, address = seat.address, "member moves");

@@ -21,6 +21,14 @@ pub enum OpenError {
         path.display()
     )]
     Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("there is no group's log at {}: its agent has never been a member", path.display())]
+    NoLog { path: PathBuf },
+    #[error(
+        "{} is of epoch {epoch}, its group was recovered without this agent in epoch {newer}: move the data folder away and \
+         enrol this agent again with a new token; it gets a new id",
+        path.display()
+    )]
+    Superseded { path: PathBuf, epoch: u64, newer: u64 },
     #[error(
         "{} belongs to {agent} of {group}, not to {me} of {mine}: give this agent its own data folder",
         path.display()

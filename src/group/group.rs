@@ -21,7 +21,7 @@ use warren_wire::v1::peer_server::PeerServer;
 use crate::{
     ballot, duties,
     error::{JoinError, OpenError, ProposeError},
-    join,
+    fence, join,
     member::{Heard, Member, PROPOSALS_MAX},
     metrics::GROUP_PROPOSALS_TOTAL,
     network::Network,
@@ -69,7 +69,7 @@ impl Group {
         let timing = options.profile.timing();
         let pool = Arc::new(Pool::new(group, me, dialer));
         let config = config(&options, timing, compaction)?;
-        let network = Network { pool: pool.clone(), me };
+        let network = Network { pool: pool.clone(), log: store.log.clone(), me };
         let raft = Raft::new(me.number(), config, network, store.log.clone(), store.machine).await;
         let raft = raft.map_err(|source| OpenError::Start { source: source.into() })?;
         // Its answer means that the core runs and that its metrics tell of this log.
@@ -88,13 +88,14 @@ impl Group {
             stood: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
-        let (view, views) = watch::channel(Arc::new(view::first(me, current.borrow().clone())));
+        let (view, views) = watch::channel(Arc::new(view::first(&member)));
         let (ended, end) = watch::channel(None);
         let tasks = TaskTracker::new();
         tasks.spawn(view::run(member.clone(), view, ended));
         tasks.spawn(ballot::run(member.clone()));
         tasks.spawn(peers::run(member.clone()));
         tasks.spawn(duties::run(member.clone()));
+        tasks.spawn(fence::run(member.clone()));
         Ok(Self { member, view: views, ended: end, writer: store.writer, tasks })
     }
 

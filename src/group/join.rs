@@ -168,7 +168,7 @@ enum Said {
 
 async fn ask(member: &Member, peer: AgentId, address: &str, deadline: Instant) -> Said {
     let mut request = Request::new(JoinRequest {
-        envelope: member.pool.envelope(peer),
+        envelope: member.pool.envelope(peer, member.log.mark(), 0),
         name: member.options.name.clone(),
         peer_address: member.options.peer_address.clone(),
         version: member.options.version.clone(),
@@ -179,6 +179,7 @@ async fn ask(member: &Member, peer: AgentId, address: &str, deadline: Instant) -
     let answer = match answer {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::InvalidArgument) => {
+            member.log.heed(&status);
             return Said::Never(status.message().to_owned());
         }
         Ok(Err(status)) => return Said::No(status.message().to_owned()),

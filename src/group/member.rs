@@ -13,6 +13,7 @@ use warren_core::{id::AgentId, state::GroupState};
 
 use crate::{
     error::ProposeError,
+    fence::Fenced,
     options::{Options, Timing},
     peers::Watched,
     pool::Pool,
@@ -95,7 +96,14 @@ impl Member {
     }
 
     pub(crate) fn seat(&self) -> Seat {
-        Seat { address: self.options.peer_address.clone(), name: self.options.name.clone() }
+        let Options { peer_address, name, .. } = &self.options;
+        Seat { address: peer_address.clone(), name: name.clone(), log: self.log.mark().log }
+    }
+
+    /// Why this member is out of its group, if it is.
+    pub(crate) fn fenced(&self) -> Option<Fenced> {
+        let (agent, epoch) = (self.me(), self.log.mark().epoch);
+        self.log.superseded().map(|group| Fenced::Past { agent, epoch, group })
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -111,6 +119,9 @@ impl Member {
     }
 
     pub(crate) fn standing(&self) -> Standing {
+        if let Some(fenced) = self.fenced() {
+            return Standing::Stopped(fenced.to_string());
+        }
         // Raft waits for the disk and does not know that it waits.
         if let Some(trouble) = self.log.trouble() {
             return Standing::Stopped(trouble.to_string());

@@ -18,7 +18,7 @@ use warren_wire::v1;
 use crate::{
     pool::{MESSAGE_MAX, Pool},
     raft::{Fatal, Seat, Snapshot, SnapshotMeta, Types, Vote, agent},
-    store::sha256,
+    store::{LogStore, sha256},
 };
 
 /// Bytes of a snapshot per message.
@@ -34,6 +34,7 @@ type Plain = openraft::error::Infallible;
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) log: LogStore,
     pub(crate) me: AgentId,
 }
 
@@ -41,6 +42,7 @@ pub(crate) struct Network {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pool: Arc<Pool>,
+    log: LogStore,
     me: AgentId,
     id: u64,
     seat: Seat,
@@ -57,7 +59,8 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: u64, seat: &Seat) -> Connection {
-        Connection { pool: self.pool.clone(), me: self.me, id: target, seat: seat.clone() }
+        let (pool, log) = (self.pool.clone(), self.log.clone());
+        Connection { pool, log, me: self.me, id: target, seat: seat.clone() }
     }
 }
 
@@ -93,7 +96,7 @@ impl RaftNetwork<Types> for Connection {
         let unreachable = |status: Status| StreamingError::Unreachable(Unreachable::new(&status));
         let peer = self.peer().map_err(unreachable)?;
         let head = encode(&SnapshotHead { vote, meta: snapshot.meta })?;
-        let chunks = chunks(self.pool.envelope(peer), head, *snapshot.snapshot);
+        let chunks = chunks(self.envelope(peer), head, *snapshot.snapshot);
         let mut client = self.pool.client(peer, &self.seat.address);
         let send = timeout(option.hard_ttl(), client.snapshot(tokio_stream::iter(chunks)));
         let sent = tokio::select! {
@@ -101,7 +104,7 @@ impl RaftNetwork<Types> for Connection {
             sent = send => sent.unwrap_or_else(|_| Err(Status::deadline_exceeded("snapshot took too long"))),
         };
         self.pool.outcome(peer, sent.is_ok());
-        let reply = sent.map_err(unreachable)?.into_inner();
+        let reply = sent.inspect_err(|refused| self.log.heed(refused)).map_err(unreachable)?.into_inner();
         Ok(decode(&reply.payload).map_err(|e| Unreachable::new(&e))?)
     }
 
@@ -118,6 +121,10 @@ impl Connection {
         if peer == self.me { Err(Status::internal("a member does not call itself")) } else { Ok(peer) }
     }
 
+    fn envelope(&self, peer: AgentId) -> Option<v1::Envelope> {
+        self.pool.envelope(peer, self.log.mark(), self.seat.log)
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         action: RPCTypes,
@@ -128,7 +135,7 @@ impl Connection {
         let unreachable = |status: Status| RPCError::Unreachable(Unreachable::new(&status));
         let peer = self.peer().map_err(unreachable)?;
         let mut client = self.pool.client(peer, &self.seat.address);
-        let message = v1::RaftMessage { envelope: self.pool.envelope(peer), payload: payload.into() };
+        let message = v1::RaftMessage { envelope: self.envelope(peer), payload: payload.into() };
         let mut request = Request::new(message);
         request.set_timeout(deadline);
         let called = timeout(deadline, async {
@@ -143,7 +150,7 @@ impl Connection {
             return Err(Timeout { action, id, target, timeout: deadline }.into());
         };
         self.pool.outcome(peer, called.is_ok());
-        let reply = called.map_err(unreachable)?.into_inner();
+        let reply = called.inspect_err(|refused| self.log.heed(refused)).map_err(unreachable)?.into_inner();
         decode(&reply.payload).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
     }
 }

@@ -15,6 +15,7 @@ use warren_wire::v1;
 use crate::{
     judge::{Judge, weigh},
     member::{Member, Standing},
+    raft::Seat,
 };
 
 /// Time between two pings to a member.
@@ -127,10 +128,10 @@ pub(crate) async fn run(member: Arc<Member>) {
         let others = seats.keys().copied().filter(|peer| *peer != member.me()).collect();
         // At most one ping per member is on its way, so their number is bounded by the group's size.
         for peer in member.watched.due(&others, Instant::now()) {
-            let Some(address) = seats.get(&peer).map(|seat| seat.address.clone()) else { continue };
+            let Some(seat) = seats.get(&peer).cloned() else { continue };
             let member = member.clone();
             pings.spawn(async move {
-                let asked = ping(&member, peer, &address, PING_DEADLINE);
+                let asked = ping(&member, peer, &seat, PING_DEADLINE);
                 let answer = member.stop.run_until_cancelled(asked).await.flatten();
                 let now = Instant::now();
                 match answer {
@@ -151,17 +152,19 @@ pub(crate) async fn run(member: Arc<Member>) {
 pub(crate) async fn ping(
     member: &Member,
     peer: AgentId,
-    address: &str,
+    seat: &Seat,
     deadline: Duration,
 ) -> Option<v1::PingResponse> {
-    let mut client = member.pool.client(peer, address);
-    let mut request = Request::new(v1::PingRequest { envelope: member.pool.envelope(peer) });
+    let mut client = member.pool.client(peer, &seat.address);
+    let envelope = member.pool.envelope(peer, member.log.mark(), seat.log);
+    let mut request = Request::new(v1::PingRequest { envelope });
     request.set_timeout(deadline);
     let answer = timeout(deadline, client.ping(request)).await;
     member.pool.outcome(peer, matches!(answer, Ok(Ok(_))));
     match answer {
         Ok(Ok(answer)) => Some(answer.into_inner()),
         Ok(Err(status)) => {
+            member.log.heed(&status);
             tracing::debug!(%peer, %status, "ping failed");
             None
         }

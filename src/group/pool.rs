@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use warren_core::id::{AgentId, GroupId};
 use warren_wire::v1::{Envelope, peer_client::PeerClient};
 
-use crate::options::PeerDialer;
+use crate::{fence::Mark, options::PeerDialer};
 
 /// The largest message between members. Entries go in messages far below it, snapshots in chunks.
 pub(crate) const MESSAGE_MAX: usize = 32 << 20;
@@ -42,8 +42,16 @@ impl Pool {
         Self { group, me, dialer, peers: Mutex::default() }
     }
 
-    pub(crate) fn envelope(&self, to: AgentId) -> Option<Envelope> {
-        Some(Envelope { group: self.group.to_string(), from: self.me.to_string(), to: to.to_string() })
+    /// `own` is this member's log, `to_log` the number of the one that is meant.
+    pub(crate) fn envelope(&self, to: AgentId, own: Mark, to_log: u64) -> Option<Envelope> {
+        Some(Envelope {
+            group: self.group.to_string(),
+            from: self.me.to_string(),
+            to: to.to_string(),
+            epoch: own.epoch,
+            from_log: own.log,
+            to_log,
+        })
     }
 
     /// The connection to a member that the replicated membership seats at `address`.

@@ -233,8 +233,8 @@ async fn forward(member: &Member, leader: AgentId, ask: &Ask, deadline: Instant)
     let proposal = serde_json::to_vec(ask).map_err(|e| reason(e.to_string()))?.into();
     let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(WAY_BACK);
     let timeout_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-    let mut request =
-        Request::new(PeerProposal { envelope: member.pool.envelope(leader), proposal, timeout_ms });
+    let envelope = member.pool.envelope(leader, member.log.mark(), seat.log);
+    let mut request = Request::new(PeerProposal { envelope, proposal, timeout_ms });
     request.set_timeout(left + WAY_BACK);
     let mut client = member.pool.client(leader, &seat.address);
     // A leader that died with our question is noticed by its silence, long before the deadline.
@@ -253,7 +253,11 @@ async fn forward(member: &Member, leader: AgentId, ask: &Ask, deadline: Instant)
     };
     let Ok(answer) = answer else { return Err(Denied::Final(ProposeError::Timeout)) };
     member.pool.outcome(leader, answer.is_ok());
-    let outcome = answer.map_err(|status| reason(status.message().to_owned()))?.into_inner().outcome;
+    let outcome = answer
+        .inspect_err(|refused| member.log.heed(refused))
+        .map_err(|status| reason(status.message().to_owned()))?
+        .into_inner()
+        .outcome;
     match outcome {
         Some(Outcome::Answer(answer)) => serde_json::from_slice(&answer).map_err(|e| reason(e.to_string())),
         Some(Outcome::Failed(word)) => Err(read_denied(&word)),

@@ -39,6 +39,9 @@ pub(crate) type Fatal = openraft::error::Fatal<u64>;
 pub(crate) struct Seat {
     pub(crate) address: String,
     pub(crate) name: String,
+    /// Number of its log; 0 when an older program seated it.
+    #[serde(default)]
+    pub(crate) log: u64,
 }
 
 /// What applying an entry came to; entries of Raft's own have no answer.

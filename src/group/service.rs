@@ -17,6 +17,7 @@ use crate::{
     ballot::visible_leader,
     change::{self, Newcomer},
     error::ProposeError,
+    fence::{self, Call, Fenced, Mark},
     member::{Member, Standing},
     network::{CHUNK, SnapshotHead},
     options::Caller,
@@ -51,7 +52,33 @@ impl PeerService {
     /// Who calls, if the call is for this member and from one of its group.
     fn caller<T>(&self, request: &Request<T>, envelope: Option<&v1::Envelope>) -> Result<AgentId, Status> {
         let caller = request.extensions().get::<Caller>().copied();
-        check(caller, envelope, &self.member.options.group.to_string(), self.member.me())
+        self.heard(caller, envelope, false)
+    }
+
+    fn heard(
+        &self,
+        caller: Option<Caller>,
+        envelope: Option<&v1::Envelope>,
+        joins: bool,
+    ) -> Result<AgentId, Status> {
+        let (member, me) = (&self.member, self.member.me());
+        let caller = check(caller, envelope, &member.options.group.to_string(), me)?;
+        let v1::Envelope { epoch, from_log, to_log, .. } = envelope.cloned().unwrap_or_default();
+        let known = member.roster().seats.get(&caller).map_or(0, |seat| seat.log);
+        let call = Call { caller, from: Mark { epoch, log: from_log }, to_log, known, joins };
+        let passed = fence::check(me, member.log.mark(), call);
+        if let Err(Fenced::Past { agent, group, .. }) = &passed
+            && *agent == me
+        {
+            member.log.supersede(*group);
+        }
+        passed.map(|()| caller).map_err(Status::from)
+    }
+
+    /// A member without a log is of the epoch of whoever fills it.
+    async fn adopt(&self, envelope: Option<&v1::Envelope>) -> Result<(), Status> {
+        let epoch = envelope.map_or(0, |envelope| envelope.epoch);
+        self.member.log.adopt(epoch).await.map_err(|error| Status::unavailable(error.to_string()))
     }
 
     /// Raft's own calls are for members. While in touch with its group, a member refuses those that its membership does
@@ -82,7 +109,7 @@ impl PeerService {
     }
 
     fn joining(&self, request: v1::JoinRequest, agent: AgentId) -> Result<Newcomer, Status> {
-        let v1::JoinRequest { name, peer_address, version, .. } = request;
+        let v1::JoinRequest { envelope, name, peer_address, version } = request;
         let fits = |text: &str| text.len() <= TEXT_MAX;
         let port =
             peer_address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
@@ -94,7 +121,8 @@ impl PeerService {
         if !(fits(&name) && fits(&peer_address) && fits(&version)) {
             return Err(Status::invalid_argument("name, address or version is too long"));
         }
-        Ok(Newcomer { agent, seat: Seat { address: peer_address, name }, version })
+        let log = envelope.map_or(0, |envelope| envelope.from_log);
+        Ok(Newcomer { agent, seat: Seat { address: peer_address, name, log }, version })
     }
 
     fn leader_hint(&self) -> v1::JoinResponse {
@@ -112,6 +140,7 @@ impl Peer for PeerService {
     async fn append(&self, request: Request<v1::RaftMessage>) -> Result<Response<v1::RaftReply>, Status> {
         let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
         self.of_the_group(caller)?;
+        self.adopt(request.get_ref().envelope.as_ref()).await?;
         let rpc: AppendEntriesRequest<Types> = read(&request.get_ref().payload)?;
         let answer = within(self.member.raft.append_entries(rpc)).await?.map_err(stopped)?;
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
@@ -137,10 +166,10 @@ impl Peer for PeerService {
     ) -> Result<Response<v1::RaftReply>, Status> {
         let (_, extensions, mut chunks) = request.into_parts();
         let first = next(&mut chunks).await?.ok_or_else(|| Status::invalid_argument("empty snapshot"))?;
-        let me = self.member.me();
         let caller = extensions.get::<Caller>().copied();
-        let caller = check(caller, first.envelope.as_ref(), &self.member.options.group.to_string(), me)?;
+        let caller = self.heard(caller, first.envelope.as_ref(), false)?;
         self.of_the_group(caller)?;
+        self.adopt(first.envelope.as_ref()).await?;
         let head: SnapshotHead = read(&first.head)?;
         tracing::info!(from = %caller, bytes = first.size, "snapshot comes in");
         let data = gather(first, &mut chunks).await?;
@@ -170,7 +199,8 @@ impl Peer for PeerService {
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinResponse>, Status> {
         use v1::join_response::Outcome;
-        let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
+        let caller = request.extensions().get::<Caller>().copied();
+        let caller = self.heard(caller, request.get_ref().envelope.as_ref(), true)?;
         let newcomer = self.joining(request.into_inner(), caller)?;
         let refused = |refusal: Refusal| {
             Ok(Response::new(v1::JoinResponse { outcome: Some(Outcome::Refused(refusal.to_string())) }))
@@ -310,8 +340,8 @@ mod tests {
         let (ours, theirs) = (GroupId::from_random(1), GroupId::from_random(2));
         let (me, peer, other) = (AgentId::from_random(1), AgentId::from_random(2), AgentId::from_random(3));
         let judge = |caller: Option<(GroupId, AgentId)>, group: GroupId, from: AgentId, to: AgentId| {
-            let envelope =
-                v1::Envelope { group: group.to_string(), from: from.to_string(), to: to.to_string() };
+            let (group, from, to) = (group.to_string(), from.to_string(), to.to_string());
+            let envelope = v1::Envelope { group, from, to, ..Default::default() };
             let caller = caller.map(|(group, agent)| Caller { group, agent });
             check(caller, Some(&envelope), &ours.to_string(), me).map_err(|status| status.code())
         };

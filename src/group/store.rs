@@ -16,6 +16,7 @@ mod backend;
 mod disk;
 mod log;
 mod machine;
+mod offline;
 mod snapshot;
 mod writer;
 
@@ -28,6 +29,7 @@ use self::disk::Disk;
 pub(crate) use self::{
     log::LogStore,
     machine::{Current, Machine},
+    offline::{Offline, Remains},
     snapshot::sha256,
     writer::Writer,
 };
@@ -49,14 +51,17 @@ pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, Ope
     let path = dir.join(FILE);
     let unreadable = |error| disk::unreadable(&path, error);
     let mut disk = Disk::open(dir, &path)?;
-    disk.claim(&path, group, me)?;
-    let loaded = disk.load().map_err(unreadable)?;
-    let snapshot = loaded.snapshot.map(snapshot::Saved::check).transpose().map_err(unreadable)?;
+    let owner = disk.claim(&path, group, me)?;
+    if let Some(newer) = owner.superseded {
+        return Err(OpenError::Superseded { path, epoch: owner.epoch.max(1), newer });
+    }
+    let mut loaded = disk.load().map_err(unreadable)?;
+    let snapshot = loaded.snapshot.take().map(snapshot::Saved::check).transpose().map_err(unreadable)?;
     let snapshot_index = snapshot.as_ref().and_then(snapshot::Checked::index);
     let writer = Writer::spawn(disk, snapshot_index)
         .map_err(|source| OpenError::Start { source: Box::new(source) })?;
     Ok(Store {
-        log: LogStore::new(loaded.log, loaded.purged, loaded.vote, loaded.committed, writer.clone()),
+        log: LogStore::new(loaded, owner, writer.clone()),
         machine: Machine::new(snapshot, writer.clone()),
         writer,
     })

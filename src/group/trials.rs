@@ -3,4 +3,5 @@
 mod growth;
 mod harness;
 mod loss;
+mod recovery;
 mod refusals;

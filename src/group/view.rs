@@ -55,7 +55,9 @@ pub(crate) async fn run(
         });
         // After the last view, so that nobody takes a member that has stopped for one that leads.
         if let Err(fatal) = &metrics.running_state {
-            let cause = (!member.stop.is_cancelled()).then(|| fatal.to_string());
+            let fenced = member.fenced();
+            let cause = (!member.stop.is_cancelled())
+                .then(|| fenced.map_or_else(|| fatal.to_string(), |fenced| fenced.to_string()));
             if let Some(cause) = &cause {
                 tracing::error!(cause, "the group's log has stopped: this member takes no part any more");
             }
@@ -77,9 +79,11 @@ pub(crate) async fn run(
 }
 
 /// A view of a member that has just opened its log.
-pub(crate) fn first(me: AgentId, current: Current) -> GroupView {
+pub(crate) fn first(member: &Member) -> GroupView {
+    let current = member.current.borrow().clone();
     GroupView {
-        me,
+        me: member.me(),
+        epoch: member.log.mark().epoch,
         leader: None,
         term: 0,
         quorum: false,
@@ -108,6 +112,7 @@ fn build(member: &Member, metrics: &Metrics, current: Current) -> GroupView {
     };
     GroupView {
         me: member.me(),
+        epoch: member.log.mark().epoch,
         leader,
         term: metrics.current_term,
         quorum: matches!(standing, Standing::Leads | Standing::Follows(_)),
@@ -129,8 +134,10 @@ fn roles(membership: &Arc<StoredMembership>) -> BTreeMap<AgentId, Role> {
 }
 
 fn differs(one: &GroupView, two: &GroupView) -> bool {
-    let place =
-        |view: &GroupView| (view.leader, view.term, view.quorum, view.last_log, view.committed, view.applied);
+    let place = |view: &GroupView| {
+        let log = (view.term, view.last_log, view.committed, view.applied);
+        (view.epoch, view.leader, view.quorum, log)
+    };
     !Arc::ptr_eq(&one.state, &two.state)
         || place(one) != place(two)
         || one.roles != two.roles

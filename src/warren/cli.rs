@@ -5,7 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     client::ApiArgs,
     commands::{
-        agents, audit, completion, config, contexts, customers, groups, resources, sessions, tokens, users,
+        agents, audit, completion, config, contexts, customers, groups, recover, resources, sessions, tokens,
+        users,
     },
     demo::DemoArgs,
     output::Format,
@@ -81,6 +82,11 @@ pub(crate) enum Command {
     Audit(Noun<audit::Verb>),
     /// Named gateways that commands talk to
     Context(Noun<contexts::Verb>),
+    /// Make one member the whole group again, when the majority is gone for good
+    ///
+    /// Runs on the survivor's machine while its agent is stopped, without a gateway. The members that are lost are out for
+    /// good: should one come back, it is refused.
+    Recover(recover::RecoverArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
 }
@@ -125,6 +131,8 @@ mod tests {
             "resources create db --group g --target h:5432 --policy p2c --listen 127.0.0.1:0 -o json",
             "sessions list --api https://x --token t",
             "--output json sessions show 7",
+            "recover --data-dir d --yes -o json",
+            "recover --data-dir d --dry-run",
             "completion bash",
         ] {
             let words = std::iter::once("warren").chain(line.split(' '));

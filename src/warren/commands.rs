@@ -14,6 +14,7 @@ pub(crate) mod config;
 pub(crate) mod contexts;
 pub(crate) mod customers;
 pub(crate) mod groups;
+pub(crate) mod recover;
 pub(crate) mod resources;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
@@ -42,6 +43,7 @@ async fn run_once(command: Command, format: Format) -> anyhow::Result<()> {
         Command::Users(noun) => users::run(noun, format).await,
         Command::Audit(noun) => audit::run(noun, format).await,
         Command::Context(noun) => contexts::run(&noun, format),
+        Command::Recover(args) => recover::run(args, format).await,
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -6,7 +6,7 @@ use warren_core::fields::ConfigError;
 use warren_gateway::setup::SetupError;
 use warren_identity::{AuthorityError, SealError};
 
-use crate::client::Refusal;
+use crate::{client::Refusal, commands::recover};
 
 /// The exit codes that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Exit> {
             3 => Exit::Refused,
             _ => Exit::Failed,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<warren_agent::RecoverError>() {
+        return Some(recover::exit_of(error));
     }
     if let Some(warren_gateway::StartError::Setup(error)) = cause.downcast_ref() {
         let wrong_key = matches!(

@@ -105,6 +105,17 @@ pub(crate) fn talk(sentence: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }
 
+/// Asks back on a terminal; `unasked` is the answer of a script, which cannot be asked.
+pub(crate) fn confirmed(question: impl fmt::Display, unasked: bool) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(unasked);
+    }
+    talk(question);
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(matches!(line.trim(), "yes" | "y"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

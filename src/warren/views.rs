@@ -11,6 +11,7 @@ mod group;
 mod member;
 mod moment;
 mod people;
+mod recovery;
 mod resource;
 mod session;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use config::{ConfigDiff, ConfigDocument, HistoryEntry};
 pub(crate) use group::{Group, GroupStatus};
 pub(crate) use moment::Moment;
 pub(crate) use people::{AuditEntry, Customer, NewUser, User};
+pub(crate) use recovery::Recovered;
 pub(crate) use resource::Resource;
 pub(crate) use session::Session;
 pub(crate) use token::{NewToken, Token};

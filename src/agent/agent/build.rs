@@ -59,11 +59,12 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The process's exit code: 2 for what the admin has to set right, 3 for a token that is refused, otherwise 1.
+    /// The process's exit code: 2 for what the admin has to set right, 3 for a token
+    /// that is refused and for a group that was recovered without this agent, otherwise 1.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Ca { .. } | Self::Enrol(EnrolError::NoToken | EnrolError::TokenFile { .. }) => 2,
-            Self::Enrol(EnrolError::Refused(_)) => 3,
+            Self::Enrol(EnrolError::Refused(_)) | Self::Group(OpenError::Superseded { .. }) => 3,
             Self::Identity(_) | Self::Tls(_) | Self::Listen { .. } | Self::Enrol(_) | Self::Group(_) => 1,
         }
     }

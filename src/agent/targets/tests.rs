@@ -44,6 +44,7 @@ fn site(target: &str, group: Rules, veto: Rules) -> Site {
         committed: 0,
         applied: 0,
         trouble: "".into(),
+        epoch: 1,
     };
     let (view_tx, view) = watch::channel(Arc::new(view));
     let (live_tx, live) = watch::channel(Arc::new(live(veto)));

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) members: BTreeMap<AgentId, Member>,
     /// What the best-informed member last said. Outlives the tunnels, so that listeners stay what they are.
     pub(super) view: Option<Arc<Snapshot>>,
+    /// The latest that any member has told of: the group was recovered, and nobody of an earlier one is asked or heard.
+    epoch: u64,
     pub(super) balancer: Balancer,
     budget: RetryBudget,
 }
@@ -59,6 +61,7 @@ impl Group {
         let state = State {
             members: BTreeMap::new(),
             view: None,
+            epoch: 0,
             balancer: Balancer::default(),
             budget: RetryBudget::new(now),
         };
@@ -223,6 +226,7 @@ impl Group {
         let mut controls: Vec<_> = state
             .members
             .iter()
+            .filter(|(_, member)| member.snapshot.as_ref().is_none_or(|told| told.epoch >= state.epoch))
             .filter_map(|(id, member)| Some((*id, member.control.as_ref()?.1.clone())))
             .collect();
         controls.sort_by_key(|(id, _)| Some(*id) != leader);
@@ -231,11 +235,14 @@ impl Group {
 }
 
 impl State {
-    /// Whoever is in touch with a majority knows best, then whoever has applied most.
+    /// Of those of the latest epoch, whoever is in touch with a majority knows best, then whoever has applied most.
     fn choose_view(&mut self) {
         let present = self.members.values().filter(|member| !member.tunnels.is_empty());
-        let best = present
-            .filter_map(|member| member.snapshot.as_ref())
+        let told: Vec<_> = present.filter_map(|member| member.snapshot.as_ref()).collect();
+        self.epoch = told.iter().map(|snapshot| snapshot.epoch).fold(self.epoch, u64::max);
+        let best = told
+            .into_iter()
+            .filter(|snapshot| snapshot.epoch >= self.epoch)
             .max_by_key(|snapshot| (snapshot.quorum, snapshot.applied, snapshot.term));
         if let Some(best) = best {
             self.view = Some(best.clone());

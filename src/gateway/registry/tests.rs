@@ -84,6 +84,21 @@ async fn the_view_is_that_of_whoever_knows_most() {
 }
 
 #[tokio::test]
+async fn after_a_recovery_the_former_members_are_neither_heard_nor_used() {
+    let registry = Registry::default();
+    let (one, two) = (connect(&registry, 1, echoing).await, connect(&registry, 2, echoing).await);
+    registry.observe(&two.tunnel, Snapshot { applied: 90, ..snapshot(2, &[1, 2], &["old"]) });
+    registry.observe(&one.tunnel, Snapshot { epoch: 2, applied: 9, ..snapshot(1, &[1], &["db"]) });
+    let Planned::Chosen(chosen) = plan(&registry) else { panic!("the survivor serves") };
+    assert_eq!(chosen.lease.tunnel.agent, agent(1));
+    assert_eq!(chosen.plan.choices, [agent(1)]);
+    // Nor when the survivor is away for a moment.
+    registry.remove(&one.tunnel);
+    registry.observe(&two.tunnel, Snapshot { applied: 91, ..snapshot(2, &[1, 2], &["db", "old"]) });
+    assert!(!matches!(plan(&registry), Planned::Chosen(_)));
+}
+
+#[tokio::test]
 async fn a_session_goes_to_a_member_that_fits_and_is_counted_at_once() {
     let registry = Registry::default();
     let (one, two) = (connect(&registry, 1, echoing).await, connect(&registry, 2, echoing).await);

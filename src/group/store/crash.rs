@@ -17,11 +17,11 @@ use redb::StorageBackend;
 use warren_core::state::GroupState;
 
 use super::{
-    disk::{Disk, Loaded, Step},
+    disk::{Disk, Loaded, Owner, Step},
     log::LogStore,
     machine::Machine,
     snapshot::{Checked, Saved},
-    tests::{at, entry},
+    tests::{GROUP, ME, at, entry},
     writer::Writer,
 };
 
@@ -134,8 +134,7 @@ struct Acknowledged {
 }
 
 fn log_store(writer: Writer) -> LogStore {
-    let Loaded { log, purged, vote, committed, .. } = Loaded::default();
-    LogStore::new(log, purged, vote, committed, writer)
+    LogStore::new(Loaded::default(), Owner::new(GROUP, ME, 1), writer)
 }
 
 async fn work_until_it_fails(disk: Disk, rounds: u64) -> Acknowledged {

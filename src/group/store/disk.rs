@@ -30,8 +30,9 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// The log is read from memory; the cache only has to hold what one transaction touches.
 const CACHE_BYTES: usize = 2 << 20;
-/// Raised when older programs could not read the file.
-const FORMAT: u32 = 1;
+/// The newest format that this program reads. Older programs would take part in an epoch that is over, so that a file which
+/// knows of a later one has the second; all others have the first.
+const FORMAT: u32 = 2;
 
 const OWNER: &str = "owner";
 const VOTE: &str = "vote";
@@ -111,12 +112,33 @@ pub(super) struct Disk {
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
-/// Whose log this is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Owner {
-    format: u32,
-    group: GroupId,
-    agent: AgentId,
+/// Whose log this is, and of which epoch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Owner {
+    pub(super) format: u32,
+    pub(super) group: GroupId,
+    pub(super) agent: AgentId,
+    /// Number of this log, drawn when the file was made.
+    #[serde(default)]
+    pub(super) log: u64,
+    /// As of the last recovery; 0 when there was none.
+    #[serde(default)]
+    pub(super) epoch: u64,
+    /// A later epoch, from which this member is shut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) superseded: Option<u64>,
+}
+
+impl Owner {
+    pub(super) fn new(group: GroupId, agent: AgentId, log: u64) -> Self {
+        Self { format: 1, group, agent, log, epoch: 0, superseded: None }
+    }
+
+    /// As it is written.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, DiskError> {
+        let format = if self.epoch > 1 || self.superseded.is_some() { FORMAT } else { 1 };
+        json(OWNER, &Self { format, ..self.clone() })
+    }
 }
 
 impl Disk {
@@ -154,21 +176,30 @@ impl Disk {
     }
 
     /// Writes down whose log this is, or checks that it is the caller's.
-    pub(super) fn claim(&mut self, path: &Path, mine: GroupId, me: AgentId) -> Result<(), OpenError> {
+    pub(super) fn claim(&mut self, path: &Path, mine: GroupId, me: AgentId) -> Result<Owner, OpenError> {
         let unreadable = |error| unreadable(path, error);
-        let Some(owner) = self.meta::<Owner>(OWNER).map_err(unreadable)? else {
-            let owner = Owner { format: FORMAT, group: mine, agent: me };
-            let bytes = json(OWNER, &owner).map_err(unreadable)?;
-            return self.write([Step::Owner(bytes)].iter()).map_err(unreadable);
-        };
-        if owner.format != FORMAT {
-            return Err(OpenError::Format { path: path.to_owned(), found: owner.format, known: FORMAT });
+        let found = self.meta::<Owner>(OWNER).map_err(unreadable)?;
+        if let Some(owner) = &found {
+            if !(1..=FORMAT).contains(&owner.format) {
+                let (path, found) = (path.to_owned(), owner.format);
+                return Err(OpenError::Format { path, found, known: FORMAT });
+            }
+            if (owner.group, owner.agent) != (mine, me) {
+                let (agent, group) = (owner.agent, owner.group);
+                return Err(OpenError::Foreign { path: path.to_owned(), agent, group, me, mine });
+            }
         }
-        if (owner.group, owner.agent) != (mine, me) {
-            let Owner { group, agent, .. } = owner;
-            return Err(OpenError::Foreign { path: path.to_owned(), agent, group, me, mine });
+        match found {
+            Some(owner) if owner.log != 0 => Ok(owner),
+            // New, or made by a program that gave no numbers.
+            found => {
+                let fresh = Owner::new(mine, me, rand::random_range(1..=u64::MAX));
+                let owner = Owner { log: fresh.log, ..found.unwrap_or(fresh) };
+                let bytes = owner.bytes().map_err(unreadable)?;
+                self.write([Step::Owner(bytes)].iter()).map_err(unreadable)?;
+                Ok(owner)
+            }
         }
-        Ok(())
     }
 
     pub(super) fn load(&self) -> Result<Loaded, DiskError> {

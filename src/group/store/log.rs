@@ -12,12 +12,18 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 
+use tokio::sync::watch;
+use tonic::Status;
+
 use super::{
-    disk::{DiskError, Step, json},
+    disk::{DiskError, Loaded, Owner, Step, json},
     failed,
     writer::Writer,
 };
-use crate::raft::{Entry, LogId, StorageError, Types, Vote};
+use crate::{
+    fence::{Mark, later_epoch},
+    raft::{Entry, LogId, StorageError, Types, Vote},
+};
 
 /// Bytes of entries in one message to a follower, far below the cap of a message; one larger entry goes alone.
 const MESSAGE_BYTES: usize = 4 << 20;
@@ -26,6 +32,8 @@ const MESSAGE_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     memory: Arc<Mutex<Memory>>,
+    /// A later epoch, once this member has heard of one.
+    superseded: Arc<watch::Sender<Option<u64>>>,
     writer: Writer,
 }
 
@@ -36,24 +44,78 @@ struct Memory {
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
+    owner: Owner,
+}
+
+impl Memory {
+    fn is_used(&self) -> bool {
+        self.purged.is_some() || !self.entries.is_empty()
+    }
 }
 
 impl LogStore {
-    pub(super) fn new(
-        entries: BTreeMap<u64, (Entry, usize)>,
-        purged: Option<LogId>,
-        vote: Option<Vote>,
-        committed: Option<LogId>,
-        writer: Writer,
-    ) -> Self {
-        let memory = Memory { entries, purged, vote, committed };
-        Self { memory: Arc::new(Mutex::new(memory)), writer }
+    pub(super) fn new(loaded: Loaded, owner: Owner, writer: Writer) -> Self {
+        let Loaded { vote, purged, committed, log: entries, .. } = loaded;
+        let memory = Memory { entries, purged, vote, committed, owner };
+        let superseded = Arc::new(watch::Sender::new(None));
+        Self { memory: Arc::new(Mutex::new(memory)), superseded, writer }
     }
 
     /// Whether this member has ever been part of a group.
     pub(crate) fn is_used(&self) -> bool {
+        self.memory().is_used()
+    }
+
+    /// Which log this is; of epoch 0 until there is something in it.
+    pub(crate) fn mark(&self) -> Mark {
         let memory = self.memory();
-        memory.purged.is_some() || !memory.entries.is_empty()
+        let epoch = match memory.owner.epoch {
+            0 => u64::from(memory.is_used()),
+            recovered => recovered,
+        };
+        Mark { epoch, log: memory.owner.log }
+    }
+
+    /// Takes over the epoch of whoever sends the first entries; durable when it returns.
+    pub(crate) async fn adopt(&self, epoch: u64) -> Result<(), Arc<DiskError>> {
+        if epoch <= 1 || self.mark().epoch > 0 {
+            return Ok(());
+        }
+        let owner = Owner { epoch, ..self.memory().owner.clone() };
+        self.writer.durable(Step::Owner(owner.bytes().map_err(Arc::new)?)).await?;
+        tracing::info!(epoch, "the group was recovered before this member came");
+        self.memory().owner = owner;
+        Ok(())
+    }
+
+    /// Listens to a refusal: does it tell of a later epoch?
+    pub(crate) fn heed(&self, refused: &Status) {
+        if let Some(later) = later_epoch(refused, self.mark().epoch) {
+            self.supersede(later);
+        }
+    }
+
+    /// This member is out: there is a later epoch.
+    pub(crate) fn supersede(&self, later: u64) {
+        self.superseded.send_if_modified(|known| {
+            let news = *known < Some(later);
+            *known = (*known).max(Some(later));
+            news
+        });
+    }
+
+    pub(crate) fn superseded(&self) -> Option<u64> {
+        *self.superseded.borrow()
+    }
+
+    pub(crate) fn watch_superseded(&self) -> watch::Receiver<Option<u64>> {
+        self.superseded.subscribe()
+    }
+
+    /// Writes down that this member is out, so that it does not begin anew.
+    pub(crate) async fn keep_superseded(&self) -> Result<(), Arc<DiskError>> {
+        let owner = Owner { superseded: self.superseded(), ..self.memory().owner.clone() };
+        self.writer.durable(Step::Owner(owner.bytes().map_err(Arc::new)?)).await
     }
 
     /// The last entry, be it in the log or only in a snapshot.

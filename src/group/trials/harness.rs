@@ -92,15 +92,7 @@ impl Site {
     pub(super) async fn start_at(&mut self, number: u64, address: SocketAddr) -> Group {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let options = Options {
-            group: self.id,
-            me: agent(number),
-            name: format!("member-{number}"),
-            peer_address: address.to_string(),
-            version: "1.0".into(),
-            data_dir: self.dir(number),
-            profile: Profile::Lan,
-        };
+        let options = self.options(number, address);
         let dialer = Arc::new(Plain(agent(number).to_string()));
         let group = Group::open_with(options, dialer, self.compaction).await.unwrap();
         let (cut, id) = (self.cut.clone(), self.id);
@@ -121,6 +113,18 @@ impl Site {
         self.cut.lock().unwrap().remove(&agent(number));
         self.running.insert(number, Running { group: group.clone(), address, server });
         group
+    }
+
+    pub(super) fn options(&self, number: u64, address: SocketAddr) -> Options {
+        Options {
+            group: self.id,
+            me: agent(number),
+            name: format!("member-{number}"),
+            peer_address: address.to_string(),
+            version: "1.0".into(),
+            data_dir: self.dir(number),
+            profile: Profile::Lan,
+        }
     }
 
     pub(super) async fn join(&mut self, number: u64) -> Group {

@@ -9,7 +9,8 @@ use super::harness::{Plain, SOON, Site, agent};
 use crate::{JoinError, PeerDialer};
 
 fn envelope(group: GroupId, from: AgentId, to: AgentId) -> Option<v1::Envelope> {
-    Some(v1::Envelope { group: group.to_string(), from: from.to_string(), to: to.to_string() })
+    let (group, from, to) = (group.to_string(), from.to_string(), to.to_string());
+    Some(v1::Envelope { group, from, to, ..Default::default() })
 }
 
 fn client_of(site: &Site, caller: AgentId) -> PeerClient<Channel> {

@@ -8,7 +8,7 @@ use crate::{
     cli::Noun,
     client::{Api, answer},
     exit::Failure,
-    output::{Format, List, talk},
+    output::{Format, List, confirmed, talk},
     views::{Agent, Changed},
 };
 
@@ -126,7 +126,7 @@ async fn intend(
 
 async fn revoke(api: &Api, which: &Which, force: bool, format: Format) -> anyhow::Result<()> {
     let agent = which.find(api).await?;
-    if !force && !confirmed(&which.agent)? {
+    if !force && !confirmed(format_args!("revoke agent {} for good? type yes", which.agent), true)? {
         return Err(Failure::usage("nothing was revoked; --force does it without asking").into());
     }
     let answered = answer(api.agents().revoke(v1::RevokeAgentRequest { agent: agent.clone() })).await?;
@@ -137,18 +137,6 @@ async fn revoke(api: &Api, which: &Which, force: bool, format: Format) -> anyhow
     }
     let revoked = Revoked { id: &agent, revoked: true, membership_pending: pending };
     format.done(&revoked, format_args!("agent {} is revoked: it never gets in again", which.agent))
-}
-
-/// Asks back on a terminal; a script that says what it wants is not asked.
-fn confirmed(agent: &str) -> anyhow::Result<bool> {
-    use std::io::{IsTerminal, stdin};
-    if !stdin().is_terminal() {
-        return Ok(true);
-    }
-    talk(format_args!("revoke agent {agent} for good? type yes"));
-    let mut line = String::new();
-    stdin().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "yes" | "y"))
 }
 
 impl Which {

@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub term: u64,
     pub quorum: bool,
     pub applied: u64,
+    /// What members of an earlier epoch say does not count.
+    pub epoch: u64,
     /// Why the member takes no part in its group, empty while it does.
     pub trouble: String,
     pub resources: BTreeMap<Name, SnapshotResource>,
@@ -98,6 +100,7 @@ pub fn snapshot(view: &GroupView, own: v1::SelfReport) -> v1::GroupSnapshot {
         quorum: view.quorum,
         applied: view.applied,
         trouble: view.trouble.to_string(),
+        epoch: view.epoch,
         resources: resources.collect(),
         members: members.collect(),
         verdicts: verdicts.collect(),
@@ -139,6 +142,7 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
         quorum: snapshot.quorum,
         applied: snapshot.applied,
         trouble: snapshot.trouble.clone(),
+        epoch: snapshot.epoch,
         resources,
         members,
         verdicts,
@@ -201,6 +205,7 @@ mod tests {
             committed: 9,
             applied: 8,
             trouble: "".into(),
+            epoch: 1,
         };
         let own = v1::SelfReport { sessions: 4, ..Default::default() };
         let read = read_snapshot(&snapshot(&view, own)).unwrap();

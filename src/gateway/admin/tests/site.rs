@@ -139,6 +139,7 @@ impl Member {
             committed: 1,
             applied: 1,
             trouble: "".into(),
+            epoch: 1,
         };
         Self { view: watch::Sender::new(view), authors: Arc::default() }
     }
