@@ -147,11 +147,15 @@ impl Agent {
                 // What has arrived may still be on its way to a target.
                 sessions.idle().await;
             };
-            tokio::select! {
-                () = finish => {}
-                () = sleep(deadline + SETTLE) => {}
-                () = stop.cancelled() => {}
-            }
+            let finished = async {
+                tokio::select! {
+                    () = finish => {}
+                    () = sleep(deadline + SETTLE) => {}
+                    () = stop.cancelled() => {}
+                }
+            };
+            // Beside the sessions: edits need not wait for them. The successor is elected while this member answers.
+            tokio::join!(finished, stop.run_until_cancelled(group.resign()));
         }
         let still_open = *sessions.carried().borrow();
         match cut.max(still_open) {

@@ -141,6 +141,21 @@ pub(crate) async fn promote(member: &Member, learner: AgentId, deadline: Instant
     commit(member, ChangeMembers::AddVoterIds([learner.number()].into()), deadline).await
 }
 
+/// Takes a voter's vote, so that another can have it; it stays a member.
+pub(crate) async fn demote(
+    member: &Member,
+    roster: &Roster,
+    voter: AgentId,
+    deadline: Instant,
+) -> Result<(), Denied> {
+    may_go(member, roster, voter)?;
+    tracing::info!(agent = %voter, "voter was down for long, another gets its vote");
+    let deadline = deadline.min(Instant::now() + CHANGE_DEADLINE);
+    let change = ChangeMembers::RemoveVoters([voter.number()].into());
+    let changed = while_leading(member, deadline, member.raft.change_membership(change, true)).await?;
+    changed.map(drop).map_err(denied)
+}
+
 /// Ends a change of voters that an earlier leader began.
 pub(crate) async fn end_joint(member: &Member, deadline: Instant) -> Result<(), Denied> {
     let goal = member.metrics().membership_config.membership().get_joint_config().last().cloned();

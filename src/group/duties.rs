@@ -37,27 +37,35 @@ enum Duty {
     /// It counts, but people do not see it.
     Record(AgentId),
     Promote(AgentId),
+    /// It has been down for long, and another waits for its vote. It stays a member, and may get a vote again.
+    Demote(AgentId),
     /// It left for good, and counts still: its leader died on the way.
     Unseat(AgentId),
 }
 
-/// The first thing that is due. `steady` are the learners that have kept up for long enough.
-fn due(roster: &Roster, state: &GroupState, steady: &[AgentId]) -> Option<Duty> {
+/// The first thing that is due. `steady` are the learners that have kept up for long enough, `gone` the voters that have
+/// been down for long.
+fn due(roster: &Roster, state: &GroupState, steady: &[AgentId], gone: &[AgentId]) -> Option<Duty> {
     if roster.joint {
         return Some(Duty::EndJoint);
     }
     let left = |agent: &AgentId| state.departed.contains(agent);
     let unseen = roster.seats.keys().find(|agent| !state.members.contains_key(agent) && !left(agent));
-    let next = || {
-        let learner = |agent: &AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
-        let next = steady.iter().find(|agent| learner(agent) && !left(agent));
-        next.filter(|_| roster.voters.len() < VOTERS_MAX)
+    let learner = |agent: &AgentId| !roster.voters.contains(agent) && roster.seats.contains_key(agent);
+    let next = || steady.iter().find(|agent| learner(agent) && !left(agent));
+    let full = roster.voters.len() >= VOTERS_MAX;
+    let vote = || {
+        let gone = gone.iter().find(|agent| roster.voters.contains(agent));
+        match (next()?, gone) {
+            (next, _) if !full => Some(Duty::Promote(*next)),
+            (_, gone) => gone.map(|agent| Duty::Demote(*agent)),
+        }
     };
     // Last, because it may have to wait for another voter.
     let leaver = || roster.seats.keys().find(|agent| left(agent));
     unseen
         .map(|agent| Duty::Record(*agent))
-        .or_else(|| next().map(|agent| Duty::Promote(*agent)))
+        .or_else(vote)
         .or_else(|| leaver().map(|agent| Duty::Unseat(*agent)))
 }
 
@@ -96,11 +104,11 @@ fn verdicts(
 pub(crate) async fn run(member: Arc<Member>) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut steady = Steady::default();
+    let (mut steady, mut gone) = (Steady::default(), Steady::default());
     let mut verdicts_at = Instant::now();
     while member.stop.run_until_cancelled(tick.tick()).await.is_some() {
-        if !member.leads() {
-            steady = Steady::default();
+        if !member.leads() || member.resigns() {
+            (steady, gone) = (Steady::default(), Steady::default());
             continue;
         }
         let now = Instant::now();
@@ -113,7 +121,8 @@ pub(crate) async fn run(member: Arc<Member>) {
         }
         let long = promote_after(member.options.profile);
         let steady = steady.note(&keeping_up(&member), now, long);
-        if let Err(denied) = act(&member, &steady).await {
+        let gone = gone.note(&down_voters(&member), now, member.tuning.replace_after);
+        if let Err(denied) = act(&member, &steady, &gone).await {
             tracing::debug!(?denied, "a duty was not done; again soon");
         }
     }
@@ -146,11 +155,18 @@ fn keeping_up(member: &Member) -> Vec<AgentId> {
     keeping.copied().collect()
 }
 
-async fn act(member: &Arc<Member>, steady: &[AgentId]) -> Result<(), Denied> {
+/// Voters that nobody hears.
+fn down_voters(member: &Member) -> Vec<AgentId> {
+    let judged = member.watched.judged();
+    let down = |voter: &AgentId| judged.get(voter).is_some_and(|(verdict, _)| *verdict == Verdict::Down);
+    member.roster().voters.into_iter().filter(down).collect()
+}
+
+async fn act(member: &Arc<Member>, steady: &[AgentId], gone: &[AgentId]) -> Result<(), Denied> {
     // Somebody else changes the membership: what is due is not settled.
     let Ok(_changing) = member.changing.try_lock() else { return Ok(()) };
     let roster = member.roster();
-    let Some(duty) = due(&roster, &member.state(), steady) else { return Ok(()) };
+    let Some(duty) = due(&roster, &member.state(), steady, gone) else { return Ok(()) };
     tracing::debug!(?duty, "duty");
     let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
     match duty {
@@ -163,6 +179,7 @@ async fn act(member: &Arc<Member>, steady: &[AgentId]) -> Result<(), Denied> {
         }
         Duty::Unseat(agent) => change::unseat(member, &roster, agent, deadline).await,
         Duty::Promote(agent) => change::promote(member, agent, deadline).await,
+        Duty::Demote(agent) => change::demote(member, &roster, agent, deadline).await,
     }
 }
 
@@ -211,12 +228,12 @@ mod tests {
     #[test]
     fn one_thing_at_a_time_and_the_unfinished_first() {
         let joint = Roster { joint: true, ..roster(&[1, 2], &[1]) };
-        assert_eq!(due(&joint, &state(&[1]), &[id(2)]), Some(Duty::EndJoint));
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)]), Some(Duty::Record(id(2))));
-        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[]), None, "nobody is barred unasked");
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)]), Some(Duty::Promote(id(2))));
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[]), None);
-        assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[]), None);
+        assert_eq!(due(&joint, &state(&[1]), &[id(2)], &[]), Some(Duty::EndJoint));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)], &[]), Some(Duty::Record(id(2))));
+        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[], &[]), None, "nobody is barred unasked");
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)], &[]), Some(Duty::Promote(id(2))));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[], &[]), None);
+        assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[], &[]), None);
     }
 
     #[test]
@@ -225,23 +242,35 @@ mod tests {
         let leave = Command::Leave { member: id(2) };
         let proposal = Proposal { request: RequestId(9), author: "t".into(), at_ms: 2, command: leave };
         state.apply(&proposal).unwrap();
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state, &[id(2)]), Some(Duty::Unseat(id(2))));
+        assert_eq!(due(&roster(&[1, 2], &[1]), &state, &[id(2)], &[]), Some(Duty::Unseat(id(2))));
         // One that cannot be unseated now does not keep others from their votes.
         let three = roster(&[1, 2, 3], &[1, 2]);
-        assert_eq!(due(&three, &state, &[]), Some(Duty::Record(id(3))));
+        assert_eq!(due(&three, &state, &[], &[]), Some(Duty::Record(id(3))));
         let request = RequestId(10);
         let (name, peer_address) = ("a3".to_owned(), "h:1".to_owned());
         let join = Command::Join { member: id(3), name, peer_address, version: String::new() };
         state.apply(&Proposal { request, author: "t".into(), at_ms: 3, command: join }).unwrap();
-        assert_eq!(due(&three, &state, &[id(3)]), Some(Duty::Promote(id(3))));
-        assert_eq!(due(&three, &state, &[]), Some(Duty::Unseat(id(2))));
+        assert_eq!(due(&three, &state, &[id(3)], &[]), Some(Duty::Promote(id(3))));
+        assert_eq!(due(&three, &state, &[], &[]), Some(Duty::Unseat(id(2))));
     }
 
     #[test]
     fn the_sixth_member_stays_a_learner() {
         let all = [1, 2, 3, 4, 5, 6];
-        assert_eq!(due(&roster(&all, &all[..5]), &state(&all), &[id(6)]), None);
-        assert_eq!(due(&roster(&all, &all[..4]), &state(&all), &[id(6)]), Some(Duty::Promote(id(6))));
+        assert_eq!(due(&roster(&all, &all[..5]), &state(&all), &[id(6)], &[]), None);
+        assert_eq!(due(&roster(&all, &all[..4]), &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
+    }
+
+    #[test]
+    fn a_dead_voters_place_goes_to_one_that_waits() {
+        let all = [1, 2, 3, 4, 5, 6];
+        let full = roster(&all, &all[..5]);
+        assert_eq!(due(&full, &state(&all), &[id(6)], &[id(2)]), Some(Duty::Demote(id(2))));
+        assert_eq!(due(&full, &state(&all), &[], &[id(2)]), None, "nobody waits: it may come back");
+        let freed = roster(&all, &[1, 3, 4, 5]);
+        assert_eq!(due(&freed, &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
+        let small = roster(&[1, 2, 3], &[1, 2]);
+        assert_eq!(due(&small, &state(&[1, 2, 3]), &[id(3)], &[id(2)]), Some(Duty::Promote(id(3))));
     }
 
     #[test]

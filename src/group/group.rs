@@ -1,7 +1,10 @@
 //! The facade.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,11 +28,12 @@ use crate::{
     member::{Heard, Member, PROPOSALS_MAX},
     metrics::GROUP_PROPOSALS_TOTAL,
     network::Network,
-    options::{Compaction, Options, PeerDialer, Timing},
+    options::{Options, PeerDialer, Timing, Tuning},
     peers::{self, Watched},
     pool::{MESSAGE_MAX, Pool},
     propose::{self, Ask, Told},
     raft::Raft,
+    resign,
     service::PeerService,
     store::{self, Writer},
     view::{self, Ended},
@@ -54,13 +58,13 @@ impl Group {
     /// Opens the member's log, replays it, and starts to take part if it is a member already. The peer service must be
     /// served soon after, or the others take this member for dead.
     pub async fn open(options: Options, dialer: Arc<dyn PeerDialer>) -> Result<Self, OpenError> {
-        Self::open_with(options, dialer, Compaction::default()).await
+        Self::open_with(options, dialer, Tuning::default()).await
     }
 
     pub(crate) async fn open_with(
         options: Options,
         dialer: Arc<dyn PeerDialer>,
-        compaction: Compaction,
+        tuning: Tuning,
     ) -> Result<Self, OpenError> {
         let (dir, group, me) = (options.data_dir.clone(), options.group, options.me);
         let opened = tokio::task::spawn_blocking(move || store::open(&dir, group, me)).await;
@@ -68,7 +72,7 @@ impl Group {
         let current = store.machine.watch();
         let timing = options.profile.timing();
         let pool = Arc::new(Pool::new(group, me, dialer));
-        let config = config(&options, timing, compaction)?;
+        let config = config(&options, timing, tuning)?;
         let network = Network { pool: pool.clone(), log: store.log.clone(), me };
         let raft = Raft::new(me.number(), config, network, store.log.clone(), store.machine).await;
         let raft = raft.map_err(|source| OpenError::Start { source: source.into() })?;
@@ -77,6 +81,7 @@ impl Group {
         let member = Arc::new(Member {
             options,
             timing,
+            tuning,
             raft,
             log: store.log,
             current: current.clone(),
@@ -86,6 +91,7 @@ impl Group {
             changing: Mutex::new(()),
             room: Semaphore::new(PROPOSALS_MAX),
             stood: AtomicU64::new(0),
+            resigning: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
         let (view, views) = watch::channel(Arc::new(view::first(&member)));
@@ -185,6 +191,12 @@ impl Group {
         ended.map_or_else(|_| Some("the member has crashed".to_owned()), |cause| cause.clone().flatten())
     }
 
+    /// To be called before a stop that can wait a moment: if this member leads, another voter does when it returns, and edits
+    /// have not been refused meanwhile. It leads no more until it is opened again.
+    pub async fn resign(&self) {
+        resign::resign(&self.member).await;
+    }
+
     /// Stops taking part and closes the log, so that it can be opened again. The agent stays a member of its group.
     pub async fn shutdown(&self) {
         self.member.stop.cancel();
@@ -235,7 +247,7 @@ impl Group {
     }
 }
 
-fn config(options: &Options, timing: Timing, compaction: Compaction) -> Result<Arc<Config>, OpenError> {
+fn config(options: &Options, timing: Timing, tuning: Tuning) -> Result<Arc<Config>, OpenError> {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: options.group.to_string(),
@@ -243,8 +255,8 @@ fn config(options: &Options, timing: Timing, compaction: Compaction) -> Result<A
         election_timeout_min: millis(timing.election_min),
         election_timeout_max: millis(timing.election_max),
         install_snapshot_timeout: SNAPSHOT_DEADLINE_MS,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.every.max(1)),
-        max_in_snapshot_log_to_keep: compaction.keep,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_every.max(1)),
+        max_in_snapshot_log_to_keep: tuning.log_keep,
         // Elections are called by the ballot.
         enable_elect: false,
         ..Config::default()

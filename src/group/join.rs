@@ -179,7 +179,9 @@ async fn ask(member: &Member, peer: AgentId, address: &str, deadline: Instant) -
     let answer = match answer {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::InvalidArgument) => {
-            member.log.heed(&status);
+            if member.roster().seats.contains_key(&peer) {
+                member.log.heed(&status);
+            }
             return Said::Never(status.message().to_owned());
         }
         Ok(Err(status)) => return Said::No(status.message().to_owned()),

@@ -27,6 +27,7 @@ mod pool;
 mod propose;
 mod raft;
 mod recover;
+mod resign;
 mod service;
 mod store;
 mod view;

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -14,7 +17,7 @@ use warren_core::{id::AgentId, state::GroupState};
 use crate::{
     error::ProposeError,
     fence::Fenced,
-    options::{Options, Timing},
+    options::{Options, Timing, Tuning},
     peers::Watched,
     pool::Pool,
     raft::{Metrics, Raft, Roster, Seat, agent},
@@ -27,6 +30,7 @@ pub(crate) const PROPOSALS_MAX: usize = 256;
 pub(crate) struct Member {
     pub(crate) options: Options,
     pub(crate) timing: Timing,
+    pub(crate) tuning: Tuning,
     pub(crate) raft: Raft,
     pub(crate) log: LogStore,
     pub(crate) current: watch::Receiver<Current>,
@@ -38,6 +42,8 @@ pub(crate) struct Member {
     pub(crate) room: Semaphore,
     /// How often this member stood for election.
     pub(crate) stood: AtomicU64,
+    /// Is about to stop: takes no proposals as the leader, and does not stand for election.
+    pub(crate) resigning: AtomicBool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -128,7 +134,16 @@ impl Member {
         }
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
-        stand(&metrics, self.heard.last_leader(), Instant::now(), self.timing)
+        match stand(&metrics, self.heard.last_leader(), Instant::now(), self.timing) {
+            // What Raft says of itself is as old as the write that it waits for.
+            Standing::Leads if self.log.busy_for() > self.timing.in_touch() => Standing::Cut,
+            standing => standing,
+        }
+    }
+
+    /// Whether this member is about to stop.
+    pub(crate) fn resigns(&self) -> bool {
+        self.resigning.load(Relaxed)
     }
 
     pub(crate) fn leads(&self) -> bool {

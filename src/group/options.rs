@@ -22,19 +22,21 @@ pub struct Options {
     pub profile: Profile,
 }
 
-/// When the log is cut.
+/// What only tests set otherwise.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Compaction {
+pub(crate) struct Tuning {
     /// A snapshot is taken each time this many entries were applied, at least 1.
-    pub(crate) every: u64,
+    pub(crate) snapshot_every: u64,
     /// Entries that stay in the log after a snapshot, for members that lag a little.
-    pub(crate) keep: u64,
+    pub(crate) log_keep: u64,
+    /// A voter that is down for so long loses its vote to a member that waits for one.
+    pub(crate) replace_after: Duration,
 }
 
-impl Default for Compaction {
-    /// A thousand entries replay in well under a second.
+impl Default for Tuning {
+    /// A thousand entries replay in well under a second; a machine is back from a restart within minutes.
     fn default() -> Self {
-        Self { every: 1_000, keep: 100 }
+        Self { snapshot_every: 1_000, log_keep: 100, replace_after: Duration::from_secs(300) }
     }
 }
 
@@ -116,6 +118,11 @@ impl Timing {
     /// How long nobody else may be elected after the leader was heard.
     pub(crate) const fn lease(self) -> Duration {
         self.election_max
+    }
+
+    /// How long one voter leaves the next before it in turn, to ask and to be elected.
+    pub(crate) fn turn(self) -> Duration {
+        self.election_min / 4
     }
 
     /// How long after it was heard a leader still counts as in touch; also how old a quorum's acknowledgement may be.

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Pause before the next try.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Duration = Duration::from_millis(20);
 /// A follower leaves the leader this much less than it has itself, to hear of its failure.
 const WAY_BACK: Duration = Duration::from_millis(20);
 
@@ -131,6 +131,8 @@ pub(crate) async fn ask(member: &Arc<Member>, ask: Ask, deadline: Instant) -> Re
 /// Decides as the leader.
 pub(crate) async fn decide(member: &Arc<Member>, ask: &Ask, deadline: Instant) -> Result<Told, Denied> {
     match member.standing() {
+        // Who leads next will take it.
+        Standing::Leads if member.resigns() => return Err(Denied::NotLeader { sent: false }),
         Standing::Leads => {}
         Standing::Cut => return Err(Denied::Final(member.cut(false))),
         Standing::Stopped(cause) => return Err(Denied::Final(ProposeError::Stopped(cause))),

@@ -23,6 +23,7 @@ use crate::{
     options::Caller,
     propose::{self, Ask, Denied, write_denied},
     raft::{Seat, Snapshot, Types},
+    resign,
     store::sha256,
 };
 
@@ -64,12 +65,16 @@ impl PeerService {
         let (member, me) = (&self.member, self.member.me());
         let caller = check(caller, envelope, &member.options.group.to_string(), me)?;
         let v1::Envelope { epoch, from_log, to_log, .. } = envelope.cloned().unwrap_or_default();
-        let known = member.roster().seats.get(&caller).map_or(0, |seat| seat.log);
+        let seat = member.roster().seats.remove(&caller);
+        let known = seat.as_ref().map_or(0, |seat| seat.log);
         let call = Call { caller, from: Mark { epoch, log: from_log }, to_log, known, joins };
         let passed = fence::check(me, member.log.mark(), call);
         if let Err(Fenced::Past { agent, group, .. }) = &passed
             && *agent == me
+            && seat.is_some()
+            && !self.has_left(caller)
         {
+            // Only a member's word ends this member's part: others who hold a certificate could say anything.
             member.log.supersede(*group);
         }
         passed.map(|()| caller).map_err(Status::from)
@@ -230,6 +235,18 @@ impl Peer for PeerService {
             Err(Denied::Final(error)) => return Err(Status::unavailable(error.to_string())),
         };
         Ok(Response::new(v1::JoinResponse { outcome: Some(outcome) }))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<v1::HandOverRequest>,
+    ) -> Result<Response<v1::HandOverResponse>, Status> {
+        let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
+        self.of_the_group(caller)?;
+        let v1::HandOverRequest { to, term, .. } = request.into_inner();
+        let heir = to.parse().map_err(|_| Status::invalid_argument(format!("`{to}` is no agent id")))?;
+        resign::take(&self.member, caller, heir, term).await?;
+        Ok(Response::new(v1::HandOverResponse {}))
     }
 
     async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {

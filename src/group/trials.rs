@@ -1,7 +1,9 @@
 //! Whole members in one process, over loopback, on real disks: what a group must live through.
 
 mod growth;
+mod hand_over;
 mod harness;
 mod loss;
 mod recovery;
 mod refusals;
+mod seven;

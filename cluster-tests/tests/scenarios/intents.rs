@@ -51,3 +51,19 @@ fn a_terminated_agent_finishes_its_sessions_first() {
     let status = site.agents[0].process.wait(Duration::from_secs(20));
     assert_eq!(status.code(), Some(0), "{}", site.agents[0].process.log());
 }
+
+#[test]
+fn a_leader_that_is_stopped_hands_its_lead_over() {
+    let mut site = Site::with_agents(3);
+    let leader = site.leader();
+    site.agents[leader].process.terminate();
+    site.resource("db", target::echo());
+    let status = site.agents[leader].process.wait(Duration::from_secs(40));
+    let log = site.agents[leader].process.log();
+    assert!(status.success(), "{log}");
+    assert!(
+        log.lines().any(|line| line.contains("lead handed over") && line.contains("elected=true")),
+        "{log}"
+    );
+    assert_ne!(site.leader(), leader);
+}

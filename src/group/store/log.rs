@@ -5,6 +5,7 @@ use std::{
     fmt::Debug,
     ops::RangeBounds,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use openraft::{
@@ -127,6 +128,11 @@ impl LogStore {
     /// Index of the last entry that is known to be committed.
     pub(crate) fn committed(&self) -> u64 {
         self.memory().committed.map_or(0, |id| id.index)
+    }
+
+    /// How long the disk has worked on the write that it has at this moment.
+    pub(crate) fn busy_for(&self) -> Duration {
+        self.writer.busy_for()
     }
 
     /// Why nothing can be written at the moment, or any more.

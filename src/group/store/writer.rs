@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
@@ -33,6 +33,7 @@ pub(crate) struct Writer {
     /// Ends the wait for space.
     closing: Sender<()>,
     trouble: watch::Receiver<Option<Arc<str>>>,
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Debug)]
@@ -71,14 +72,29 @@ impl Writer {
         let (queue, jobs) = mpsc::channel();
         let (closing, closed) = mpsc::channel();
         let (told, trouble) = watch::channel(None);
-        let desk = Desk { disk, snapshot, committed: None, failed: None, closed, trouble: told };
+        let busy = Arc::default();
+        let desk = Desk {
+            disk,
+            snapshot,
+            committed: None,
+            failed: None,
+            closed,
+            trouble: told,
+            busy: Arc::clone(&busy),
+        };
         thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
-        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, trouble })
+        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, trouble, busy })
     }
 
     /// Why nothing can be written at the moment, or any more.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.borrow().clone()
+    }
+
+    /// How long the write has taken that the disk works on at this moment.
+    pub(crate) fn busy_for(&self) -> Duration {
+        let since = *self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Queues an append; `flushed` hears when it is durable.
@@ -126,6 +142,7 @@ struct Desk {
     failed: Option<Arc<DiskError>>,
     closed: Receiver<()>,
     trouble: watch::Sender<Option<Arc<str>>>,
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Desk {
@@ -196,7 +213,9 @@ impl Desk {
             return Ok(());
         }
         let started = Instant::now();
+        self.busy(Some(started));
         let written = self.persist(&steps);
+        self.busy(None);
         metrics::histogram!(RAFT_APPEND_SECONDS).record(started.elapsed());
         self.committed = None;
         if let Err(error) = written {
@@ -213,6 +232,10 @@ impl Desk {
         });
         self.snapshot = newest.max().max(self.snapshot);
         Ok(())
+    }
+
+    fn busy(&self, since: Option<Instant>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Writes, and waits for space when there is none.

@@ -9,7 +9,7 @@ use warren_core::{
 };
 
 use super::harness::{SOON, Site, agent, has, put, voters};
-use crate::{JoinError, ProposeError, options::Compaction};
+use crate::{JoinError, ProposeError, options::Tuning};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_one_works_and_keeps_its_state() {
@@ -88,7 +88,7 @@ async fn three_members_outlive_their_leader() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newcomer_gets_a_snapshot_when_the_log_is_cut() {
     let mut site = Site::new();
-    site.compaction = Compaction { every: 20, keep: 2 };
+    site.tuning = Tuning { snapshot_every: 20, log_keep: 2, ..Tuning::default() };
     site.start(1).await.found().await.unwrap();
     for index in 0..70 {
         let name = format!("r{index}");

@@ -22,7 +22,7 @@ use warren_core::{
     view::{GroupView, Role},
 };
 
-use crate::{Caller, Group, Options, PeerDialer, Profile, ProposeError, options::Compaction};
+use crate::{Caller, Group, Options, PeerDialer, Profile, ProposeError, options::Tuning};
 
 /// For everything that must happen at some time, on a machine that is busy with other tests.
 pub(super) const SOON: Duration = Duration::from_secs(30);
@@ -36,9 +36,11 @@ pub(super) struct Site {
     /// Each site has its own, or members of one test would answer those of another on a port used again.
     pub(super) id: GroupId,
     pub(super) running: BTreeMap<u64, Running>,
-    pub(super) compaction: Compaction,
+    pub(super) tuning: Tuning,
     /// Members that nobody reaches and that reach nobody.
     cut: Arc<Mutex<BTreeSet<AgentId>>>,
+    /// From whom to whom no call gets through.
+    cut_ways: Arc<Mutex<BTreeSet<(AgentId, AgentId)>>>,
     dirs: TempDir,
 }
 
@@ -63,8 +65,9 @@ impl Site {
         Self {
             id: GroupId::from_random(rand::random()),
             running: BTreeMap::new(),
-            compaction: Compaction::default(),
+            tuning: Tuning::default(),
             cut: Arc::default(),
+            cut_ways: Arc::default(),
             dirs: tempfile::tempdir().unwrap(),
         }
     }
@@ -94,12 +97,13 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let options = self.options(number, address);
         let dialer = Arc::new(Plain(agent(number).to_string()));
-        let group = Group::open_with(options, dialer, self.compaction).await.unwrap();
-        let (cut, id) = (self.cut.clone(), self.id);
+        let group = Group::open_with(options, dialer, self.tuning).await.unwrap();
+        let (cut, cut_ways, id) = (self.cut.clone(), self.cut_ways.clone(), self.id);
         let admit = move |mut request: Request<()>| {
             let caller = caller_of(&request, id).ok_or_else(|| Status::unauthenticated("nobody"))?;
             let cut = cut.lock().unwrap();
-            if cut.contains(&caller.agent) || cut.contains(&agent(number)) {
+            let way = cut_ways.lock().unwrap().contains(&(caller.agent, agent(number)));
+            if way || cut.contains(&caller.agent) || cut.contains(&agent(number)) {
                 return Err(Status::unavailable("cut off"));
             }
             request.extensions_mut().insert(caller);
@@ -147,6 +151,11 @@ impl Site {
 
     pub(super) fn mend(&self, number: u64) {
         self.cut.lock().unwrap().remove(&agent(number));
+    }
+
+    /// Calls of `from` do not reach `to` any more; those of `to` reach `from`.
+    pub(super) fn cut_way(&self, from: u64, to: u64) {
+        self.cut_ways.lock().unwrap().insert((agent(from), agent(to)));
     }
 
     /// Ends a member as its peers see it: no connection of it lives on. Answers where it listened.

@@ -143,3 +143,38 @@ async fn a_member_whose_disk_fails_stops_aloud_and_the_others_go_on() {
         .await;
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_word_gets_through_to_nobody_is_followed_by_another() {
+    let site = Site::of(3).await;
+    let deaf = site.leader().await;
+    let others: Vec<_> = site.running.keys().copied().filter(|number| *number != deaf).collect();
+    let term = site.group(deaf).watch().borrow().term;
+    for other in &others {
+        site.cut_way(deaf, *other);
+    }
+    // It hears them, and so of its successor.
+    let view = site.until(deaf, "following", |view| view.leader.is_some() && !view.leads()).await;
+    assert!(view.term > term);
+    assert!(site.put(others[0], 1, "db").await.unwrap().is_ok());
+    site.until(deaf, "up to date", |view| has(view, "db")).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_restarts_at_its_address_is_noticed_at_once() {
+    let mut site = Site::of(3).await;
+    let leader = site.leader().await;
+    let restarted = site.follower().await;
+    for round in 1..=3 {
+        let address = site.stop(restarted).await;
+        let name = format!("r{round}");
+        assert!(site.put(leader, round, &name).await.unwrap().is_ok());
+        site.start_at(restarted, address).await;
+        let back = Instant::now();
+        site.until(restarted, "up to date", |view| has(view, &name) && view.quorum).await;
+        println!("caught up after {:?}", back.elapsed());
+        assert!(back.elapsed() < Duration::from_secs(2), "caught up after {:?}", back.elapsed());
+    }
+    site.end().await;
+}

@@ -31,6 +31,11 @@ async fn calls_of_others_or_for_others_are_refused() {
     assert_eq!(code(GroupId::from_random(5), stranger, agent(1)).await, Err(Code::FailedPrecondition));
     assert_eq!(code(site.id, stranger, agent(2)).await, Err(Code::FailedPrecondition));
     assert_eq!(code(site.id, agent(2), agent(1)).await, Err(Code::PermissionDenied));
+    // No stranger's word of a later epoch ends a group.
+    let later = envelope(site.id, stranger, agent(1)).map(|envelope| v1::Envelope { epoch: 9, ..envelope });
+    let refused = client.ping(v1::PingRequest { envelope: later }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(site.put(1, 1, "db").await.unwrap().is_ok());
     site.end().await;
 }
 
