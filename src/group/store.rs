@@ -73,6 +73,8 @@ fn failed(subject: ErrorSubject<u64>, verb: ErrorVerb, error: &Arc<disk::DiskErr
 }
 
 #[cfg(test)]
+mod bounded;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod damage;
