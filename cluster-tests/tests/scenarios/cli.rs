@@ -1,6 +1,8 @@
 //! The command line as a contract: shapes, exit codes, and edits that do not lose each other.
 
-use warren_cluster_tests::{GROUP, Site, target};
+use std::time::Duration;
+
+use warren_cluster_tests::{GROUP, Site, eventually, target};
 
 #[test]
 fn status_and_resources_have_the_promised_fields() {
@@ -29,7 +31,10 @@ fn status_and_resources_have_the_promised_fields() {
     {
         assert!(!status["members"][0][key].is_null(), "{key} in {status}");
     }
-    assert_eq!(status["members"][0]["tunnels"], 2, "two tunnels by default: {status}");
+    // The agent serves from its first tunnel on.
+    eventually("two tunnels by default", Duration::from_secs(10), || {
+        (site.status()["members"][0]["tunnels"] == 2).then_some(())
+    });
 }
 
 #[test]

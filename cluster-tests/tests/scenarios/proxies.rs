@@ -210,7 +210,11 @@ fn restart_keeps_sessions(kind: Kind) {
     let bulks = (0..2).map(|number| Bulk { seed: seed + number, sizes, pace });
     let bulks = Running::start(bulk, bulks);
     let interactive = Interactive::start(answers, 8, Duration::from_millis(20), seed);
+    let metrics = agent.process.address("metrics");
     for _ in 0..2 {
+        eventually("both tunnels are up", SOON, || {
+            (http::sum(&http::metrics(metrics), "warren_agent_tunnels", "") == 2.0).then_some(())
+        });
         let (moved, answered) = (bulks.moved(), interactive.answered());
         proxy.restart();
         eventually("everything moves on", SOON, || {
@@ -219,8 +223,7 @@ fn restart_keeps_sessions(kind: Kind) {
     }
     let (lost, summary) = (bulks.finish(&exchange), interactive.finish());
     assert!(lost.is_empty() && summary.failures.is_empty(), "SEED={seed}: {lost:?} {summary:?}");
-    let metrics = http::metrics(agent.process.address("metrics"));
-    let reconnects = http::sum(&metrics, "warren_agent_reconnects_total", "");
+    let reconnects = http::sum(&http::metrics(metrics), "warren_agent_reconnects_total", "");
     assert!(reconnects >= 4.0, "each restart took both tunnels: {reconnects}");
 }
 
