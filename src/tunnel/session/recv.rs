@@ -13,6 +13,10 @@ const FAR: Duration = Duration::from_millis(5);
 /// The least window that a spent budget leaves to a session.
 const WINDOW_FLOOR: u32 = 64 * 1024;
 
+/// A peer hears of what was consumed after a quarter of the window, and after this much at the latest: until it hears, the
+/// quarter is room that nobody uses, which a large window over a long way is too dear for.
+const CREDIT_STEP_MAX: u32 = 1 << 20;
+
 /// Bytes that came in and wait for their reader.
 ///
 /// ```text
@@ -106,7 +110,7 @@ impl RecvSide {
         let untold = self.position() - self.credited;
         if untold == 0 {
             CreditDue::No
-        } else if untold >= u64::from(self.window / 4) || self.is_finished() {
+        } else if untold >= u64::from((self.window / 4).min(CREDIT_STEP_MAX)) || self.is_finished() {
             CreditDue::Now
         } else {
             CreditDue::Later

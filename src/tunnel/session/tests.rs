@@ -88,6 +88,16 @@ fn credit_comes_at_a_quarter_of_the_window_and_at_the_end() {
     assert_eq!(session.credit_due(), CreditDue::Now);
 }
 
+#[test]
+fn credit_for_a_large_window_does_not_wait_for_its_quarter() {
+    let mut session = Session::new(0, 32 << 20, Budget::new(64 << 20));
+    session.handle_data(0, Bytes::from(vec![0; 1 << 20])).unwrap();
+    session.take((1 << 20) - 1, Instant::now()).unwrap();
+    assert_eq!(session.credit_due(), CreditDue::Later);
+    session.take(1, Instant::now()).unwrap();
+    assert_eq!(session.credit_due(), CreditDue::Now);
+}
+
 /// Receives and consumes `windows` windows of 1000 bytes, each in `each`, with a credit every quarter.
 fn consume(session: &mut Session, now: &mut Instant, windows: usize, each: Duration, rtt: Duration) -> u32 {
     let mut window = 0;
