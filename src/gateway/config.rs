@@ -7,7 +7,8 @@
 //! | `public_url` | `https://` and `listen`, or `localhost` when that is every address | where agents and people reach it; its host stands in the certificate |
 //! | `metrics` | off | address of `/metrics`, `/livez`, `/readyz` |
 //! | `ready_file` | none | written whole once it serves |
-//! | `store` | `sqlite:DATA_DIR/gateway.db` | |
+//! | `store` | `sqlite:DATA_DIR/gateway.db` | or `postgres://USER@HOST:PORT/DATABASE`, which several gateways may share |
+//! | `store_password_file` | none | holds the password of a store in PostgreSQL; `WARREN_STORE_PASSWORD` holds the password itself |
 //! | `operator_key_file` | `DATA_DIR/operator.key` | made when missing; `WARREN_OPERATOR_KEY` holds the key itself |
 //! | `ingress.host` | `127.0.0.1` | address on which callers connect |
 //! | `ingress.ports` | `20000-29999` | for new listeners; below the ports that systems give to outgoing connections, which could take a listener's port while the gateway is down |
@@ -40,10 +41,13 @@ use warren_core::{
     threads::Threads,
 };
 
+mod postgres;
 mod read;
 mod show;
 mod values;
 
+pub use postgres::PostgresUrl;
+pub(crate) use postgres::Secret;
 pub use values::{LogFormat, PortRange, PublicUrl, StoreLocation};
 
 /// Ready to use: nothing is checked again later. Each field is told at the top of this page.
@@ -126,6 +130,9 @@ pub struct Overrides {
     pub metrics: Option<String>,
     pub ready_file: Option<PathBuf>,
     pub store: Option<String>,
+    pub store_password_file: Option<PathBuf>,
+    /// Only ever from the environment.
+    pub store_password: Option<String>,
     pub ingress_host: Option<String>,
     pub ingress_ports: Option<String>,
     pub operator_key_file: Option<PathBuf>,
@@ -175,7 +182,7 @@ impl GatewayConfig {
         problems.into_result(origin, config)
     }
 
-    /// The effective configuration in the form of the file; an operator key given as text is left out.
+    /// The effective configuration in the form of the file; an operator key or a password given as text is left out.
     pub fn dump(&self) -> String {
         show::yaml(self)
     }

@@ -23,8 +23,8 @@ use warren_identity::{
 };
 
 use crate::{
-    config::{GatewayConfig, OperatorKeySource, PublicUrl, StoreLocation},
-    store::{SqliteStore, Store, StoreError},
+    config::{GatewayConfig, OperatorKeySource, PublicUrl},
+    store::{SqlStore, Store, StoreError},
 };
 
 mod admins;
@@ -80,8 +80,7 @@ impl Foundation {
     /// Opens what is there and makes what is missing.
     pub async fn open(config: &GatewayConfig, now: SystemTime) -> Result<Self, SetupError> {
         make_folder(&config.data_dir)?;
-        let StoreLocation::Sqlite(path) = &config.store;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).await?);
+        let store: Arc<dyn Store> = Arc::new(SqlStore::open(&config.store).await?);
         let operator = operator_key(&config.operator_key, store.setting(AUTHORITY).await?.is_some())?;
         let authority = open_authority(&*store, &operator, now).await?;
         let tokens = open_token_key(&*store, &operator).await?;

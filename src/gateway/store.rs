@@ -13,13 +13,13 @@ use thiserror::Error;
 use warren_core::id::{AgentId, CustomerId, GroupId, Name, TokenId, UserId};
 
 mod model;
-mod sqlite;
+mod sql;
 
 pub use model::{
     AgentRecord, AuditRecord, CustomerRecord, CustomerRef, EnrolRefusal, Enrolled, GroupRecord,
     ListenerRecord, NewAgent, Revocation, TokenRecord, TokenState, UserRecord, UserRole, UserRoleError,
 };
-pub use sqlite::SqliteStore;
+pub use sql::{Counts, SqlStore, Whole, WholeError};
 
 /// How many audit entries are kept; the oldest go first.
 pub const AUDIT_MAX: u32 = 100_000;
@@ -35,6 +35,13 @@ pub enum StoreError {
     CustomerInUse { name: String },
     #[error("`{name}` is the last admin: nobody could make another, create one first")]
     LastAdmin { name: String },
+    /// Its database was not reached, or did not answer in time. What was asked may have been done all the same.
+    #[error("store cannot {act}, its database does not answer")]
+    Away {
+        act: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("store cannot {act}")]
     Database {
         act: &'static str,
@@ -43,6 +50,20 @@ pub enum StoreError {
     },
     #[error("store holds {what} that cannot be read: {found}")]
     Corrupt { what: &'static str, found: String },
+    #[error(
+        "store holds {what} already: only an empty one is imported into, before a gateway's first start on it"
+    )]
+    NotEmpty { what: &'static str },
+    #[error("store `{path}` has no tables of a gateway yet")]
+    NoTables { path: String },
+    #[error("store `{path}` has the tables of another version, start a gateway of this version on it first")]
+    OtherTables { path: String },
+    #[error("store `{path}` does not answer")]
+    OpenAway {
+        path: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("store `{path}` cannot be opened")]
     Open {
         path: String,

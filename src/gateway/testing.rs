@@ -21,8 +21,9 @@ use warren_tunnel::{Budget, Config, Handle, Hello, Incoming, Role, SessionKind, 
 use warren_wire::convert::{Snapshot, SnapshotMember, SnapshotResource};
 
 use crate::{
+    config::StoreLocation,
     registry::{NotAdmitted, Registry, Tunnel},
-    store::{GroupRecord, SqliteStore, Store},
+    store::{GroupRecord, SqlStore, Store},
 };
 
 pub(crate) fn group() -> GroupId {
@@ -138,7 +139,8 @@ pub(crate) async fn caller() -> (TcpStream, TcpStream) {
 
 /// A store that knows the group.
 pub(crate) async fn store(folder: &tempfile::TempDir) -> Arc<dyn Store> {
-    let store = SqliteStore::open(&folder.path().join("gateway.db")).await.unwrap();
+    let place = StoreLocation::Sqlite(folder.path().join("gateway.db"));
+    let store = SqlStore::open(&place).await.unwrap();
     let record = GroupRecord { id: group(), name: name("site"), customer: None, created_s: 1, generation: 1 };
     if store.group(group()).await.unwrap().is_none() {
         store.create_group(&record).await.unwrap();

@@ -35,6 +35,10 @@ use crate::{
     store::{Store, StoreError},
 };
 
+mod known;
+
+use known::Known;
+
 /// The peer's hello, and the first echo, must come within this time each.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// A repeated echo must come back within this time.
@@ -54,6 +58,7 @@ pub struct Tunnels {
 struct Shared {
     registry: Registry,
     store: Arc<dyn Store>,
+    known: Known,
     bundles: Bundles,
     echo_every: Duration,
     hello: Hello,
@@ -105,6 +110,7 @@ impl Tunnels {
         let shared = Shared {
             registry,
             store,
+            known: Known::default(),
             bundles: Bundles::new(Role::Gateway, limits.machine, Budget::new(limits.budget)),
             echo_every: limits.echo_every,
             hello,
@@ -178,15 +184,24 @@ impl Tunnels {
 }
 
 impl Shared {
-    /// The store's word on an agent: the in-memory list of revocations may be a moment behind.
+    /// The store's word on an agent: the in-memory list of revocations may be a moment behind. While the store is away,
+    /// sessions are worth more than that moment.
     async fn check(&self, identity: &PeerIdentity) -> Result<(), Refused> {
         if self.registry.is_revoked(identity.agent) {
             return Err(Refused::Revoked(identity.agent));
         }
-        match self.store.agent(identity.agent).await.map_err(Refused::Store)? {
-            Some(record) if record.revoked_s.is_some() => Err(Refused::Revoked(identity.agent)),
-            Some(record) if record.group == identity.group => Ok(()),
-            _ => Err(Refused::Unknown(identity.agent)),
+        match self.store.agent(identity.agent).await {
+            Ok(Some(record)) if record.revoked_s.is_some() => Err(Refused::Revoked(identity.agent)),
+            Ok(Some(record)) if record.group == identity.group => {
+                self.known.saw(identity.agent, Instant::now());
+                Ok(())
+            }
+            Ok(_) => Err(Refused::Unknown(identity.agent)),
+            Err(StoreError::Away { .. }) if self.known.vouches(identity.agent, Instant::now()) => {
+                info!(member = %identity.agent, "store is away, agent is taken back as one that was good a while ago");
+                Ok(())
+            }
+            Err(error) => Err(Refused::Store(error)),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) mod users;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         // Servers say themselves what they run on.
-        Command::Gateway(args) => serve::gateway(&args),
+        Command::Gateway(args) => serve::gateway(&args, cli.output),
         Command::Agent(args) => serve::agent(&args),
         command => runtime::wait(run_once(command, cli.output)),
     }

@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, process::ExitCode};
 
 use warren_core::fields::ConfigError;
-use warren_gateway::setup::SetupError;
+use warren_gateway::{setup::SetupError, store::StoreError};
 use warren_identity::{AuthorityError, SealError};
 
 use crate::{client::Refusal, commands::recover};
@@ -95,7 +95,19 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Exit> {
                 | SetupError::OperatorKeyMissing { .. }
                 | SetupError::Authority(AuthorityError::Seal(SealError::WrongKey { .. }))
         );
-        return Some(if wrong_key { Exit::Usage } else { Exit::Failed });
+        if wrong_key {
+            return Some(Exit::Usage);
+        }
+        // Transparent errors stand in for their source, which the chain then leaves out.
+        if let SetupError::Store(error) = error {
+            return known(error).or(Some(Exit::Failed));
+        }
+        return Some(Exit::Failed);
+    }
+    match cause.downcast_ref() {
+        Some(StoreError::OpenAway { .. } | StoreError::Away { .. }) => return Some(Exit::Unreachable),
+        Some(StoreError::NotEmpty { .. }) => return Some(Exit::Refused),
+        _ => {}
     }
     let mistakes = cause.is::<ConfigError>() || cause.is::<warren_gateway::config::LoadError>();
     mistakes.then_some(Exit::Usage)
@@ -129,6 +141,14 @@ mod tests {
             SealError::WrongKey { purpose: key("authority"), sealed_under: key("a"), given: key("b") };
         let error = warren_gateway::StartError::Setup(SetupError::Authority(wrong.into()));
         assert_eq!(of(&error.into()), Exit::Usage);
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_not_reachable_and_one_that_is_not_empty_refuses() {
+        let away = StoreError::Away { act: "list groups", source: "gone".into() };
+        let error = warren_gateway::StartError::Setup(SetupError::Store(away));
+        assert_eq!(of(&error.into()), Exit::Unreachable);
+        assert_eq!(of(&StoreError::NotEmpty { what: "users" }.into()), Exit::Refused);
     }
 
     #[test]

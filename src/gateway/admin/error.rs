@@ -96,7 +96,21 @@ impl From<StoreError> for Problem {
                 Self::new(Code::FailedPrecondition, "customer_in_use", message)
             }
             StoreError::LastAdmin { .. } => Self::new(Code::FailedPrecondition, "last_admin", message),
-            failed @ (StoreError::Database { .. } | StoreError::Corrupt { .. } | StoreError::Open { .. }) => {
+            failed @ StoreError::Away { .. } => {
+                error!(error = causes(&failed), "store does not answer");
+                Self::new(
+                    Code::Unavailable,
+                    "store_away",
+                    "gateway's store does not answer at the moment: sessions go on, whatever needs the store must wait",
+                )
+            }
+            failed @ (StoreError::Database { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::NotEmpty { .. }
+            | StoreError::NoTables { .. }
+            | StoreError::OtherTables { .. }
+            | StoreError::OpenAway { .. }
+            | StoreError::Open { .. }) => {
                 error!(error = causes(&failed), "store failed");
                 Self::new(
                     Code::Unavailable,
@@ -190,9 +204,13 @@ mod tests {
 
     #[test]
     fn a_store_that_fails_tells_callers_nothing_of_itself() {
-        let error = StoreError::Database { act: "list groups", source: sqlx::Error::PoolTimedOut };
-        let problem = Problem::from(error);
-        assert_eq!((problem.code, problem.reason.as_ref()), (Code::Unavailable, "store_failed"));
-        assert!(!problem.message.contains("pool"));
+        let act = "list groups";
+        let failed = StoreError::Database { act, source: sqlx::Error::PoolTimedOut };
+        let away = StoreError::Away { act, source: "pool of 10.0.0.1".into() };
+        for (error, reason) in [(failed, "store_failed"), (away, "store_away")] {
+            let problem = Problem::from(error);
+            assert_eq!((problem.code, problem.reason.as_ref()), (Code::Unavailable, reason));
+            assert!(!problem.message.contains("pool"));
+        }
     }
 }

@@ -27,8 +27,7 @@ pub(super) fn read(
     config.public_url = pick(&mut root, "public_url", overrides.public_url.as_deref());
     config.metrics = pick(&mut root, "metrics", overrides.metrics.as_deref());
     config.ready_file = overrides.ready_file.clone().or(root.text("ready_file").map(PathBuf::from));
-    config.store = pick(&mut root, "store", overrides.store.as_deref())
-        .unwrap_or_else(|| StoreLocation::Sqlite(config.data_dir.join("gateway.db")));
+    config.store = store(&mut root, &config, overrides);
     config.operator_key = operator_key(&mut root, &config, overrides);
     let drain = root.duration("drain");
     let forced = overrides.drain.as_deref().and_then(|text| {
@@ -74,6 +73,24 @@ where
 fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
+    }
+}
+
+fn store(root: &mut Fields<'_>, config: &GatewayConfig, overrides: &Overrides) -> StoreLocation {
+    let store = pick(root, "store", overrides.store.as_deref())
+        .unwrap_or_else(|| StoreLocation::Sqlite(config.data_dir.join("gateway.db")));
+    let file = root.text("store_password_file").map(PathBuf::from);
+    let (file, text) = (overrides.store_password_file.clone().or(file), overrides.store_password.clone());
+    match (store, text, file) {
+        (StoreLocation::Postgres(url), Some(text), _) => StoreLocation::Postgres(url.with_password(text)),
+        (StoreLocation::Postgres(url), None, Some(file)) => {
+            StoreLocation::Postgres(url.with_password_file(file))
+        }
+        (store @ StoreLocation::Sqlite(_), None, Some(_)) => {
+            root.note("store_password_file", "only a store in PostgreSQL has a password");
+            store
+        }
+        (store, _, _) => store,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{GatewayConfig, OperatorKeySource};
+use super::{GatewayConfig, OperatorKeySource, StoreLocation};
 
 pub(super) fn yaml(config: &GatewayConfig) -> String {
     serde_saphyr::to_string(&tree(config)).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
@@ -21,6 +21,11 @@ fn tree(config: &GatewayConfig) -> Value {
     put("metrics", config.metrics.map(|address| json!(address)));
     put("ready_file", config.ready_file.as_deref().map(path));
     put("store", Some(json!(config.store.to_string())));
+    let password_file = match &config.store {
+        StoreLocation::Postgres(url) => url.password_file(),
+        StoreLocation::Sqlite(_) => None,
+    };
+    put("store_password_file", password_file.map(|file| path(file)));
     put(
         "operator_key_file",
         match &config.operator_key {

@@ -4,13 +4,15 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
+use super::postgres::PostgresUrl;
+
 /// Why a text is not such a value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ValueError {
-    #[error("`{0}` is not a store, expected sqlite:PATH")]
+    #[error("`{0}` is not a store, expected sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
     Store(String),
-    #[error("stores in PostgreSQL are not in this release, use sqlite:PATH")]
-    Postgres,
+    #[error("not a store in PostgreSQL, expected postgres://USER@HOST:PORT/DATABASE: {0}")]
+    Postgres(&'static str),
     #[error("`{0}` is not a range of ports, expected such as 20000-20999")]
     Ports(String),
     #[error("`{0}` is not a public URL, expected https://HOST or https://HOST:PORT")]
@@ -23,6 +25,7 @@ pub enum ValueError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreLocation {
     Sqlite(PathBuf),
+    Postgres(PostgresUrl),
 }
 
 impl FromStr for StoreLocation {
@@ -30,22 +33,27 @@ impl FromStr for StoreLocation {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-            // The text may hold a password, so it is not repeated.
-            return Err(ValueError::Postgres);
+            return text.parse().map(Self::Postgres);
         }
         match text.strip_prefix("sqlite:") {
             Some(path) if !path.is_empty() => {
                 Ok(Self::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
             }
-            _ => Err(ValueError::Store(text.to_owned())),
+            // A mistyped URL of a database may have a password in it.
+            _ => Err(ValueError::Store(match text.split_once("://") {
+                Some((scheme, _)) => format!("{scheme}://…"),
+                None => text.to_owned(),
+            })),
         }
     }
 }
 
 impl fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Sqlite(path) = self;
-        write!(f, "sqlite:{}", path.display())
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::SetupError;
 use crate::{
     admin::{audit, now_s},
     config::{GatewayConfig, StoreLocation},
-    store::{SqliteStore, Store, StoreError, UserRecord, UserRole},
+    store::{SqlStore, Store, StoreError, UserRecord, UserRole},
 };
 
 /// In the data folder; holds the token of [`NAME`].
@@ -48,11 +48,12 @@ pub(super) async fn first_admin(store: &dyn Store, token_path: &Path) -> Result<
 ///
 /// No token is asked for: whoever may write the store's file may do anything to it.
 pub async fn new_admin_token(config: &GatewayConfig) -> Result<PathBuf, SetupError> {
-    let StoreLocation::Sqlite(path) = &config.store;
-    if !path.exists() {
+    if let StoreLocation::Sqlite(path) = &config.store
+        && !path.exists()
+    {
         return Err(SetupError::NoGateway { path: path.clone() });
     }
-    let store = SqliteStore::open(path).await?;
+    let store = SqlStore::open(&config.store).await?;
     let token_path = config.data_dir.join(TOKEN_FILE);
     let user = admin(write_token(&token_path)?);
     store.replace_user(&user).await?;

@@ -1,20 +1,83 @@
-//! What every store must do; asked of the trait, so that the next implementation is asked the same.
+//! What every store must do: asked of the trait, on SQLite and on a real PostgreSQL server.
 
 use std::sync::Arc;
 
 use super::*;
+use crate::config::StoreLocation;
+
+mod away;
+mod postgres_server;
+mod tls;
+mod whole;
+
+use postgres_server::Server;
 
 const NOW: u64 = 1_800_000_000;
 
+/// An empty store, and what it stands on.
 struct Opened {
     store: Arc<dyn Store>,
-    folder: tempfile::TempDir,
+    location: StoreLocation,
+    _ground: Ground,
 }
 
-async fn open() -> Opened {
-    let folder = tempfile::tempdir().unwrap();
-    Opened { store: Arc::new(SqliteStore::open(&folder.path().join("t.db")).await.unwrap()), folder }
+enum Ground {
+    Folder { _kept: tempfile::TempDir },
+    Server { _kept: Arc<Server> },
 }
+
+impl Opened {
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation::Sqlite(folder.path().join("t.db"));
+        Self::at(location, Ground::Folder { _kept: folder }).await
+    }
+
+    /// `None` where PostgreSQL is not installed.
+    async fn postgres() -> Option<Self> {
+        let server = Server::shared()?;
+        let location = server.database().await;
+        Some(Self::at(location, Ground::Server { _kept: server }).await)
+    }
+
+    async fn at(location: StoreLocation, ground: Ground) -> Self {
+        let store = Arc::new(SqlStore::open(&location).await.unwrap());
+        Self { store, location, _ground: ground }
+    }
+}
+
+/// Each test runs on both; one that stands not here is told by the compiler.
+macro_rules! on_each_store {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Opened::sqlite().await).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if let Some(opened) = super::Opened::postgres().await {
+                    super::$test(opened).await;
+                }
+            })+
+        }
+    };
+}
+
+on_each_store![
+    a_setting_keeps_its_first_value,
+    names_are_unique_where_they_must_be_and_free_again_after_deletion,
+    a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once,
+    the_same_key_is_the_same_agent_whichever_token_it_comes_with,
+    every_reason_against_a_token_is_told_apart,
+    exactly_one_agent_founds_a_group,
+    revocation_is_for_good_and_in_order,
+    listeners_keep_their_address_across_a_restart,
+    the_last_admin_stays,
+    audit_is_told_newest_first,
+];
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -69,23 +132,37 @@ fn newcomer(number: u8, group: &GroupRecord) -> NewAgent {
     }
 }
 
+fn user(number: u8, role: UserRole) -> UserRecord {
+    UserRecord {
+        id: UserId::from_random(number.into()),
+        name: name(&format!("u{number}")),
+        role,
+        created_s: NOW,
+        token_hash: [number; 32],
+    }
+}
+
+fn entry(at_ms: u64) -> AuditRecord {
+    let text = |text: &str| text.to_owned();
+    let (who, action) = (text("ann"), text("groups.create"));
+    AuditRecord { at_ms, who, action, subject: text("site"), outcome: text("ok") }
+}
+
 async fn enrolled(store: &dyn Store, number: u8, group: &GroupRecord, by: TokenId) -> AgentId {
     store.enrol(&newcomer(number, group), by, NOW).await.unwrap().unwrap().agent
 }
 
-#[tokio::test]
-async fn a_setting_keeps_its_first_value() {
-    let Opened { store, folder: _folder } = open().await;
+async fn a_setting_keeps_its_first_value(opened: Opened) {
+    let store = &opened.store;
     assert_eq!(store.setting("k").await.unwrap(), None);
     assert_eq!(store.settle("k", "one").await.unwrap(), "one");
     assert_eq!(store.settle("k", "two").await.unwrap(), "one");
     assert_eq!(store.setting("k").await.unwrap().as_deref(), Some("one"));
 }
 
-#[tokio::test]
-async fn names_are_unique_where_they_must_be_and_free_again_after_deletion() {
-    let Opened { store, folder: _folder } = open().await;
-    let (acme, other) = (customer(&*store, 1, "acme").await, customer(&*store, 2, "other").await);
+async fn names_are_unique_where_they_must_be_and_free_again_after_deletion(opened: Opened) {
+    let store = &opened.store;
+    let (acme, other) = (customer(&**store, 1, "acme").await, customer(&**store, 2, "other").await);
     store.create_group(&a_group(1, "prod", Some(&acme))).await.unwrap();
     store.create_group(&a_group(2, "prod", Some(&other))).await.unwrap();
     store.create_group(&a_group(3, "prod", None)).await.unwrap();
@@ -100,17 +177,16 @@ async fn names_are_unique_where_they_must_be_and_free_again_after_deletion() {
     assert!(matches!(store.delete_customer(acme.id, NOW).await, Err(StoreError::Unknown { .. })));
     let orphan = a_group(6, "prod", Some(&acme));
     assert!(matches!(store.create_group(&orphan).await, Err(StoreError::Unknown { .. })));
-    customer(&*store, 3, "acme").await;
+    customer(&**store, 3, "acme").await;
     let names: Vec<_> = store.customers().await.unwrap().into_iter().map(|customer| customer.name).collect();
     assert_eq!(names, [name("acme"), name("other")]);
     assert_eq!(store.customer(acme.id).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once() {
-    let Opened { store, folder: _folder } = open().await;
-    let site = group(&*store, 1).await;
-    let by = token(&*store, 1, &site, Some(3)).await;
+async fn a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once(opened: Opened) {
+    let store = &opened.store;
+    let site = group(&**store, 1).await;
+    let by = token(&**store, 1, &site, Some(3)).await;
     let tries = (1..=12_u8).map(|number| {
         let (store, agent) = (store.clone(), newcomer(number, &site));
         tokio::spawn(async move { store.enrol(&agent, by, NOW).await.unwrap() })
@@ -127,17 +203,16 @@ async fn a_token_is_used_as_often_as_it_may_and_no_more_even_all_at_once() {
     assert_eq!(store.token(by).await.unwrap().unwrap().uses, 3);
 }
 
-#[tokio::test]
-async fn the_same_key_is_the_same_agent_whichever_token_it_comes_with() {
-    let Opened { store, folder: _folder } = open().await;
-    let site = group(&*store, 1).await;
-    let by = token(&*store, 1, &site, Some(1)).await;
-    let first = enrolled(&*store, 1, &site, by).await;
+async fn the_same_key_is_the_same_agent_whichever_token_it_comes_with(opened: Opened) {
+    let store = &opened.store;
+    let site = group(&**store, 1).await;
+    let by = token(&**store, 1, &site, Some(1)).await;
+    let first = enrolled(&**store, 1, &site, by).await;
     let again = NewAgent { id: AgentId::from_random(99), ..newcomer(1, &site) };
     let repeated = store.enrol(&again, by, NOW).await.unwrap().unwrap();
     assert_eq!((repeated.agent, repeated.again), (first, true));
     assert_eq!(store.token(by).await.unwrap().unwrap().uses, 1);
-    let fresh = token(&*store, 2, &site, Some(1)).await;
+    let fresh = token(&**store, 2, &site, Some(1)).await;
     let returned = store.enrol(&again, fresh, NOW).await.unwrap().unwrap();
     assert_eq!((returned.agent, returned.again), (first, true));
     assert_eq!(store.token(fresh).await.unwrap().unwrap().uses, 0);
@@ -145,11 +220,10 @@ async fn the_same_key_is_the_same_agent_whichever_token_it_comes_with() {
     assert_eq!(store.enrol(&again, by, NOW).await.unwrap(), Err(EnrolRefusal::AgentRevoked));
 }
 
-#[tokio::test]
-async fn every_reason_against_a_token_is_told_apart() {
-    let Opened { store, folder: _folder } = open().await;
-    let (site, other) = (group(&*store, 1).await, group(&*store, 2).await);
-    let by = token(&*store, 1, &site, None).await;
+async fn every_reason_against_a_token_is_told_apart(opened: Opened) {
+    let store = &opened.store;
+    let (site, other) = (group(&**store, 1).await, group(&**store, 2).await);
+    let by = token(&**store, 1, &site, None).await;
     let refusal =
         async |agent: NewAgent, token, now_s| store.enrol(&agent, token, now_s).await.unwrap().unwrap_err();
     assert_eq!(refusal(newcomer(1, &site), TokenId::from_random(9), NOW).await, EnrolRefusal::UnknownToken);
@@ -157,7 +231,7 @@ async fn every_reason_against_a_token_is_told_apart() {
     assert_eq!(refusal(newcomer(1, &site), by, NOW + 60).await, EnrolRefusal::Expired);
     assert_eq!(store.rotate_tokens(site.id).await.unwrap(), 2);
     assert_eq!(refusal(newcomer(1, &site), by, NOW).await, EnrolRefusal::Rotated);
-    let revoked = token(&*store, 2, &other, None).await;
+    let revoked = token(&**store, 2, &other, None).await;
     assert!(store.revoke_token(revoked, NOW).await.unwrap());
     assert!(!store.revoke_token(revoked, NOW).await.unwrap());
     assert_eq!(refusal(newcomer(1, &other), revoked, NOW).await, EnrolRefusal::Revoked);
@@ -165,14 +239,13 @@ async fn every_reason_against_a_token_is_told_apart() {
     assert_eq!(refusal(newcomer(1, &site), by, NOW).await, EnrolRefusal::GroupGone);
 }
 
-#[tokio::test]
-async fn exactly_one_agent_founds_a_group() {
-    let Opened { store, folder: _folder } = open().await;
-    let site = group(&*store, 1).await;
-    let by = token(&*store, 1, &site, None).await;
+async fn exactly_one_agent_founds_a_group(opened: Opened) {
+    let store = &opened.store;
+    let site = group(&**store, 1).await;
+    let by = token(&**store, 1, &site, None).await;
     let mut agents = Vec::new();
     for number in 1..=8 {
-        agents.push(enrolled(&*store, number, &site, by).await);
+        agents.push(enrolled(&**store, number, &site, by).await);
     }
     let claims = agents.iter().map(|&agent| {
         let (store, group) = (store.clone(), site.id);
@@ -199,12 +272,11 @@ async fn exactly_one_agent_founds_a_group() {
     }
 }
 
-#[tokio::test]
-async fn revocation_is_for_good_and_in_order() {
-    let Opened { store, folder: _folder } = open().await;
-    let site = group(&*store, 1).await;
-    let by = token(&*store, 1, &site, None).await;
-    let (one, two) = (enrolled(&*store, 1, &site, by).await, enrolled(&*store, 2, &site, by).await);
+async fn revocation_is_for_good_and_in_order(opened: Opened) {
+    let store = &opened.store;
+    let site = group(&**store, 1).await;
+    let by = token(&**store, 1, &site, None).await;
+    let (one, two) = (enrolled(&**store, 1, &site, by).await, enrolled(&**store, 2, &site, by).await);
     assert!(store.renew_agent(one, "ab", NOW + 9).await.unwrap());
     assert!(store.revoke_agent(one, NOW).await.unwrap());
     assert!(!store.revoke_agent(one, NOW + 1).await.unwrap());
@@ -220,10 +292,9 @@ async fn revocation_is_for_good_and_in_order() {
     assert!(matches!(store.revoke_agent(stranger, NOW).await, Err(StoreError::Unknown { .. })));
 }
 
-#[tokio::test]
-async fn listeners_keep_their_address_across_a_restart() {
-    let Opened { store, folder } = open().await;
-    let site = group(&*store, 1).await;
+async fn listeners_keep_their_address_across_a_restart(opened: Opened) {
+    let store = &opened.store;
+    let site = group(&**store, 1).await;
     let listener = |resource: &str, port| ListenerRecord {
         group: site.id,
         resource: name(resource),
@@ -234,22 +305,14 @@ async fn listeners_keep_their_address_across_a_restart() {
     assert!(matches!(store.save_listener(&listener("ssh", 5000)).await, Err(StoreError::Taken { .. })));
     store.save_listener(&listener("db", 5002)).await.unwrap();
     store.close().await;
-    let again = SqliteStore::open(&folder.path().join("t.db")).await.unwrap();
+    let again = SqlStore::open(&opened.location).await.unwrap();
     assert_eq!(again.listeners().await.unwrap(), [listener("db", 5002), listener("web", 5001)]);
     assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap().map(|at| at.port()), Some(5002));
     assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn the_last_admin_stays() {
-    let Opened { store, folder: _folder } = open().await;
-    let user = |number: u8, role| UserRecord {
-        id: UserId::from_random(number.into()),
-        name: name(&format!("u{number}")),
-        role,
-        created_s: NOW,
-        token_hash: [number; 32],
-    };
+async fn the_last_admin_stays(opened: Opened) {
+    let store = &opened.store;
     let (admin, viewer) = (user(1, UserRole::Admin), user(2, UserRole::Viewer));
     store.create_user(&admin).await.unwrap();
     store.create_user(&viewer).await.unwrap();
@@ -263,19 +326,10 @@ async fn the_last_admin_stays() {
     assert!(matches!(store.delete_user(admin.id).await, Err(StoreError::Unknown { .. })));
 }
 
-#[tokio::test]
-async fn audit_is_told_newest_first() {
-    let Opened { store, folder: _folder } = open().await;
+async fn audit_is_told_newest_first(opened: Opened) {
+    let store = &opened.store;
     for at_ms in 1..=3 {
-        let text = |text: &str| text.to_owned();
-        let entry = AuditRecord {
-            at_ms,
-            who: text("ann"),
-            action: text("groups.create"),
-            subject: text("site"),
-            outcome: text("ok"),
-        };
-        store.add_audit(&entry).await.unwrap();
+        store.add_audit(&entry(at_ms)).await.unwrap();
     }
     let told: Vec<u64> = store.audit(2).await.unwrap().iter().map(|entry| entry.at_ms).collect();
     assert_eq!(told, [3, 2]);

@@ -16,6 +16,7 @@ use crate::telemetry::LogFormat;
 Examples:
   warren gateway --data-dir /var/lib/warren/gateway --listen 0.0.0.0:443 --public-url https://gateway.example.com
   warren gateway --config /etc/warren/gateway.yaml --dump-config
+  warren gateway --data-dir /var/lib/warren/gateway --export store.jsonl
 
 SIGTERM or SIGINT drains; a second one stops at once. WARREN_OPERATOR_KEY may hold the key that seals secrets at rest.")]
 pub(crate) struct GatewayArgs {
@@ -40,9 +41,18 @@ pub(crate) struct GatewayArgs {
     /// Address that serves /metrics, /livez and /readyz [default: none]
     #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
     pub(super) metrics: Option<String>,
-    /// Where groups, identities, tokens and audit are kept, sqlite:PATH [default: sqlite:DATA_DIR/gateway.db]
+    /// Write all that the store holds to FILE, or to stdout if it is -, and stop; also beside a gateway that runs
+    #[arg(long, value_name = "FILE", conflicts_with = "import")]
+    pub(super) export: Option<PathBuf>,
+    /// Fill an empty store with what --export wrote to FILE, or with stdin if it is -, and stop
+    #[arg(long, value_name = "FILE")]
+    pub(super) import: Option<PathBuf>,
+    /// Where groups, identities, tokens and audit are kept, sqlite:PATH or postgres://USER@HOST:PORT/DATABASE [default: sqlite:DATA_DIR/gateway.db]
     #[arg(long, env = "WARREN_STORE", value_name = "STORE", hide_env_values = true)]
     pub(super) store: Option<String>,
+    /// File with the password of a store in PostgreSQL; WARREN_STORE_PASSWORD may hold the password itself
+    #[arg(long, env = "WARREN_STORE_PASSWORD_FILE", value_name = "FILE")]
+    pub(super) store_password_file: Option<PathBuf>,
     /// Address on which callers connect to resources [default: 127.0.0.1]
     #[arg(long, env = "WARREN_INGRESS_HOST", value_name = "IP")]
     pub(super) ingress_host: Option<String>,

@@ -6,17 +6,21 @@ use serde::Serialize;
 use tokio::sync::watch;
 use warren_gateway::{
     Gateway, GatewayConfig, Ready,
-    config::{LogFormat as FileLogFormat, Overrides},
+    config::{LogFormat as FileLogFormat, Overrides, StoreLocation},
 };
 
 use super::{GatewayArgs, absolute, clear_ready, follow, not_ready_yet, observer};
 use crate::{
+    exit::Failure,
     limits,
     observe::Readiness,
-    output, ready, runtime,
+    output::{self, Format},
+    ready, runtime,
     signals::Signals,
     telemetry::{LogFormat, Telemetry},
 };
+
+mod carry;
 
 /// What the ready file holds; a contract.
 #[derive(Debug, Serialize)]
@@ -30,24 +34,31 @@ struct Facts {
 }
 
 /// Runs a gateway until it has drained or was stopped.
-pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &GatewayArgs, format: Format) -> anyhow::Result<()> {
+    no_password_in_flags(args)?;
     let config = GatewayConfig::load(args.config.as_deref(), &overrides(args))?;
     if args.dump_config {
         return output::print(&config.dump());
     }
-    runtime::serve(config.threads, serve(args, config))
+    runtime::serve(config.threads, serve(args, config, format))
 }
 
-async fn serve(args: &GatewayArgs, config: GatewayConfig) -> anyhow::Result<()> {
+async fn serve(args: &GatewayArgs, config: GatewayConfig, format: Format) -> anyhow::Result<()> {
     if args.new_admin_token {
         let path = warren_gateway::setup::new_admin_token(&config).await?;
         return output::print(&format!("{}\n", absolute(path).display()));
     }
-    let format = match config.log.format {
+    if let Some(file) = &args.export {
+        return carry::export(&config.store, file, format).await;
+    }
+    if let Some(file) = &args.import {
+        return carry::import(&config.store, file, format).await;
+    }
+    let log_format = match config.log.format {
         FileLogFormat::Text => LogFormat::Text,
         FileLogFormat::Json => LogFormat::Json,
     };
-    let telemetry = Telemetry::start(&config.log.filter, format, config.metrics.is_some())?;
+    let telemetry = Telemetry::start(&config.log.filter, log_format, config.metrics.is_some())?;
     let signals = Signals::listen()?;
     limits::raise_open_files();
     if args.stop_with_stdin {
@@ -89,6 +100,26 @@ impl Facts {
     }
 }
 
+/// What may only come from the environment.
+fn secret(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
+/// Flags and the environment are one to clap; only the environment may hold a password.
+fn no_password_in_flags(args: &GatewayArgs) -> Result<(), Failure> {
+    let Some(text) = args.store.as_deref().filter(|text| secret("WARREN_STORE").as_deref() != Some(text))
+    else {
+        return Ok(());
+    };
+    match text.parse() {
+        Ok(StoreLocation::Postgres(url)) if url.has_password() => Err(Failure::usage(
+            "everybody on this machine can see the password in --store: give it in --store-password-file, \
+             WARREN_STORE_PASSWORD, or a WARREN_STORE with all of it",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn overrides(args: &GatewayArgs) -> Overrides {
     let format = args.log.format.map(|format| match format {
         LogFormat::Text => "text",
@@ -101,11 +132,13 @@ fn overrides(args: &GatewayArgs) -> Overrides {
         metrics: args.metrics.clone(),
         ready_file: args.ready_file.clone(),
         store: args.store.clone(),
+        store_password_file: args.store_password_file.clone(),
+        store_password: secret("WARREN_STORE_PASSWORD"),
         ingress_host: args.ingress_host.clone(),
         ingress_ports: args.ingress_ports.clone(),
         operator_key_file: args.operator_key_file.clone(),
         // No flag for it: command lines can be seen by everybody on the machine.
-        operator_key: std::env::var("WARREN_OPERATOR_KEY").ok().filter(|key| !key.is_empty()),
+        operator_key: secret("WARREN_OPERATOR_KEY"),
         drain: args.drain.clone(),
         threads: args.threads.clone(),
         log_filter: args.log.filter.clone(),
