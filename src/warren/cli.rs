@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     client::ApiArgs,
     commands::{
-        agents, audit, completion, config, contexts, customers, groups, recover, resources, sessions, tokens,
-        users,
+        agents, audit, ca, completion, config, contexts, customers, groups, probe, recover, resources,
+        sessions, tokens, users,
     },
     demo::DemoArgs,
     output::Format,
@@ -87,6 +87,10 @@ pub(crate) enum Command {
     /// Runs on the survivor's machine while its agent is stopped, without a gateway. The members that are lost are out for
     /// good: should one come back, it is refused.
     Recover(recover::RecoverArgs),
+    /// Print the root that vouches for a gateway, to give to agents and people
+    Ca(ca::CaArgs),
+    /// Ask a gateway or an agent whether it is ready, for health checks
+    Probe(probe::ProbeArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
 }
@@ -136,6 +140,8 @@ mod tests {
             "--output json sessions show 7",
             "recover --data-dir d --yes -o json",
             "recover --data-dir d --dry-run",
+            "ca --data-dir d",
+            "probe --metrics 127.0.0.1:9100 --live",
             "completion bash",
         ] {
             let words = std::iter::once("warren").chain(line.split(' '));

@@ -9,11 +9,13 @@ use crate::{
 
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod ca;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod contexts;
 pub(crate) mod customers;
 pub(crate) mod groups;
+pub(crate) mod probe;
 pub(crate) mod recover;
 pub(crate) mod resources;
 pub(crate) mod sessions;
@@ -44,6 +46,8 @@ async fn run_once(command: Command, format: Format) -> anyhow::Result<()> {
         Command::Audit(noun) => audit::run(noun, format).await,
         Command::Context(noun) => contexts::run(&noun, format),
         Command::Recover(args) => recover::run(args, format).await,
+        Command::Ca(args) => ca::run(&args),
+        Command::Probe(args) => probe::run(args).await,
         Command::Completion(args) => completion::run(&args),
     }
 }
