@@ -8,11 +8,13 @@ use std::{env, time::Duration};
 
 mod bulk;
 mod bytes;
+mod conversation;
 mod interactive;
 mod slow;
 
 pub use bulk::{Bulk, Exchange, Running, Sizes};
 pub use bytes::{Bytes, Random};
+pub use conversation::{Broken, Conversation};
 pub use interactive::{Answers, Interactive, Summary};
 pub use slow::{Flood, SlowReader};
 

@@ -77,9 +77,13 @@ impl Random {
         Self(seed)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
-        mix(self.0) % bound.max(1)
+        mix(self.0)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.bits() % bound.max(1)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Small requests at a steady pace; each answer is checked, and timed from its request.
 
 use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bytes, PATIENCE, Random, bytes::mix};
-use crate::{caller, eventually, target, wait};
-
-/// Bytes of a request and of an answer: seed, sequence number, and what follows from the two.
-const MESSAGE: usize = 64;
-const HEAD: usize = 16;
+use super::{
+    Conversation, PATIENCE, Random,
+    bytes::mix,
+    conversation::{MESSAGE, answer, request, word},
+};
+use crate::{eventually, target, wait};
 
 /// The target: answers each request with what only its sequence number explains.
 #[derive(Debug, Clone, Copy)]
@@ -75,16 +75,19 @@ impl Interactive {
             let (stop, answered, begun) = (stop.clone(), answered.clone(), begun.clone());
             thread::spawn(move || {
                 let seed = mix(seed.wrapping_add(number));
-                let result = open(address, seed);
+                let start = Instant::now();
+                let opened = Conversation::open(address, seed);
                 begun.fetch_add(1, SeqCst);
-                let (socket, first) =
-                    result.map_err(|error| format!("session {number}, not opened: {error}"))?;
-                let mut latencies = vec![first];
-                converse(&socket, seed, every, &stop, |latency| {
+                let mut conversation =
+                    opened.map_err(|broken| format!("session {number}, not opened: {broken}"))?;
+                let mut latencies = vec![start.elapsed()];
+                let conversed = converse(&mut conversation, every, seed, &stop, |latency| {
                     latencies.push(latency);
                     answered.fetch_add(1, SeqCst);
-                })
-                .map_err(|why| format!("session {number} with seed {seed}: {why}"))?;
+                });
+                let ended = conversed
+                    .and_then(|()| conversation.finish().map_err(|broken| format!("at the end: {broken}")));
+                ended.map_err(|why| format!("session {number} with seed {seed}: {why}"))?;
                 Ok(latencies)
             })
         };
@@ -136,69 +139,25 @@ impl Summary {
     }
 }
 
-fn open(address: SocketAddr, seed: u64) -> io::Result<(TcpStream, Duration)> {
-    let start = Instant::now();
-    let mut socket = caller::connect(address)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    ask(&mut socket, seed, 0)?;
-    Ok((socket, start.elapsed()))
-}
-
 fn converse(
-    mut socket: &TcpStream,
-    seed: u64,
+    conversation: &mut Conversation,
     every: Duration,
+    seed: u64,
     stop: &AtomicBool,
     mut heard: impl FnMut(Duration),
 ) -> Result<(), String> {
     // The sessions do not ask in step.
     let mut due = Instant::now() + every.mul_f64(Random::new(seed).below(1_000) as f64 / 1_000.0);
-    let mut sequence = 1;
     while !stop.load(SeqCst) {
         wait::until(due);
         let sent = Instant::now();
-        ask(&mut socket, seed, sequence)
-            .map_err(|error| format!("request {sequence}, after {:.1?}: {error}", sent.elapsed()))?;
+        let number = conversation.sequence();
+        conversation
+            .ask()
+            .map_err(|broken| format!("request {number}, after {:.1?}: {broken}", sent.elapsed()))?;
         heard(sent.elapsed());
-        sequence += 1;
         // After a stall it goes on at its pace and does not catch up.
         due = (due + every).max(Instant::now());
     }
-    socket.shutdown(Shutdown::Write).map_err(|error| format!("at the half close: {error}"))?;
-    match socket.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err("a byte came after the last answer".to_owned()),
-        Err(error) => Err(format!("at the target's end: {error}")),
-    }
-}
-
-fn ask<S: Read + Write>(socket: &mut S, seed: u64, sequence: u64) -> io::Result<()> {
-    socket.write_all(&request(seed, sequence))?;
-    let mut got = [0; MESSAGE];
-    socket.read_exact(&mut got)?;
-    if got == answer(seed, sequence) {
-        return Ok(());
-    }
-    let (other, number) = (word(&got, 0), word(&got, 8));
-    Err(io::Error::other(format!("answer {number} of the session with seed {other} came")))
-}
-
-fn request(seed: u64, sequence: u64) -> [u8; MESSAGE] {
-    message(seed, sequence, Bytes::new(mix(seed)))
-}
-
-fn answer(seed: u64, sequence: u64) -> [u8; MESSAGE] {
-    message(seed, sequence, Bytes::new(mix(!seed)))
-}
-
-fn message(seed: u64, sequence: u64, rest: Bytes) -> [u8; MESSAGE] {
-    let mut message = [0; MESSAGE];
-    message[..8].copy_from_slice(&seed.to_be_bytes());
-    message[8..HEAD].copy_from_slice(&sequence.to_be_bytes());
-    rest.fill(sequence * (MESSAGE - HEAD) as u64, &mut message[HEAD..]);
-    message
-}
-
-fn word(message: &[u8; MESSAGE], at: usize) -> u64 {
-    u64::from_be_bytes(message[at..at + 8].try_into().unwrap_or_default())
+    Ok(())
 }
