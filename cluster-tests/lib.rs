@@ -9,12 +9,14 @@
 
 mod binary;
 pub mod caller;
+pub mod history;
 pub mod http;
 pub mod load;
 pub mod netns;
 mod process;
 pub mod proxy;
 pub mod relay;
+pub mod rpc;
 mod site;
 pub mod target;
 pub mod tls;

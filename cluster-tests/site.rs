@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, Relay, eventually, warren};
+use crate::{Process, Relay, eventually, rpc::Rpc, warren};
 
 /// The group that every site has.
 pub const GROUP: &str = "site";
@@ -295,6 +295,14 @@ impl Site {
     pub fn json(&self, args: &[&str]) -> Value {
         let answer = self.run(args).ok();
         answer.try_json().unwrap_or_else(|| panic!("{args:?} printed no JSON: {answer:?}"))
+    }
+
+    /// The admin API without the CLI, for who asks often.
+    pub fn admin(&self) -> Rpc {
+        let token = fs::read_to_string(field(&self.gateway_ready, "token")).expect("the first admin's token");
+        let url = self.url();
+        let name = url.trim_start_matches("https://").rsplit_once(':').map_or(&*url, |(host, _)| host);
+        Rpc::to_gateway(self.listen(), name, Path::new(&self.ca()), token.trim())
     }
 
     pub fn url(&self) -> String {

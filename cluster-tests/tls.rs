@@ -34,13 +34,7 @@ impl Credentials {
 
     /// Connects to `address` and expects a certificate for `name` there.
     pub fn connect(&self, address: SocketAddr, name: &str, protocol: &str) -> io::Result<TlsStream> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(io::Error::other)?
-            .with_root_certificates(self.roots.clone())
-            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
-            .map_err(io::Error::other)?;
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let config = self.config(protocol)?;
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let mut socket = caller::connect(address)?;
@@ -49,5 +43,17 @@ impl Credentials {
             connection.complete_io(&mut socket)?;
         }
         Ok(StreamOwned::new(connection, socket))
+    }
+
+    /// A client that shows this certificate and trusts the agent's roots.
+    pub(crate) fn config(&self, protocol: &str) -> io::Result<ClientConfig> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(io::Error::other)?
+            .with_root_certificates(self.roots.clone())
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        Ok(config)
     }
 }

@@ -16,6 +16,7 @@ mod scenarios {
     mod frozen;
     mod gateway_restart;
     mod growth;
+    mod history;
     mod intents;
     mod main_job;
     mod other_group;
