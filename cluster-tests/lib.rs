@@ -9,6 +9,7 @@
 
 mod binary;
 pub mod caller;
+pub mod chaos;
 pub mod history;
 pub mod http;
 pub mod load;

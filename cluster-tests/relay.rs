@@ -60,9 +60,7 @@ struct Shared {
 impl Relay {
     /// Carries whatever connects to it on to `towards`.
     pub fn start(towards: SocketAddr) -> Self {
-        let port = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let address = net::getsockname(&port).expect("a bound socket has an address");
-        let address = address.try_into().expect("an IPv4 address");
+        let (port, address) = reserved_port();
         let shared = Arc::new(Shared {
             address,
             towards,
@@ -190,6 +188,13 @@ impl Shared {
             Err(_) => pump::reset_on_close(&agent),
         }
     }
+}
+
+/// A port that nobody else gets while the socket is held, for a process that shall listen there, again and again.
+pub(crate) fn reserved_port() -> (OwnedFd, SocketAddr) {
+    let port = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = net::getsockname(&port).expect("a bound socket has an address");
+    (port, address.try_into().expect("an IPv4 address"))
 }
 
 fn bound(address: SocketAddr) -> OwnedFd {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod server;
 
 mod black_hole;
+mod chaos;
 mod edits;
 mod idle;
 mod nginx;
@@ -31,11 +32,15 @@ const PROOFS: [(&str, fn()); 8] = [
 ];
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut args = std::env::args().skip(1).peekable();
+    if args.next_if_eq("chaos").is_some() {
+        return chaos::prove(args);
+    }
+    let wanted: Vec<String> = args.collect();
     let known = |name: &String| PROOFS.iter().any(|(proof, _)| proof == name);
     if wanted.is_empty() || !wanted.iter().all(known) {
         let names: Vec<_> = PROOFS.iter().map(|(name, _)| *name).collect();
-        println!("usage: prove {}", names.join(" | "));
+        println!("usage: prove {} | chaos --help", names.join(" | "));
         return ExitCode::from(2);
     }
     for (name, prove) in PROOFS {

@@ -6,6 +6,7 @@ mod scenarios {
     mod bad_input;
     mod black_hole;
     mod certificates;
+    mod chaos;
     mod cli;
     mod demo;
     mod drain;
