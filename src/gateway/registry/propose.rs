@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, transport::Channel};
@@ -11,6 +12,8 @@ use warren_wire::v1::{self, control_client::ControlClient};
 
 use super::Registry;
 
+/// How long one member may be silent before the next is asked as well. A leader that hangs is followed by another sooner.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// How long a group of which nobody can be asked yet is waited for.
 const COMES_WITHIN: Duration = Duration::from_millis(1_500);
 
@@ -37,8 +40,8 @@ impl ProposeError {
 }
 
 impl Registry {
-    /// Asks for a change, the leader first, the next member when one cannot be reached or cannot decide. It is the same
-    /// request with the same id, so it is applied once. Answers within `timeout`.
+    /// Asks for a change, the leader first, the next member when one cannot be reached, cannot decide, or is silent. It is
+    /// the same request with the same id, so it is applied once. Answers within `timeout`.
     pub async fn propose(
         &self,
         group: GroupId,
@@ -84,7 +87,7 @@ impl Registry {
         }
     }
 
-    /// Goes through the members until one gives an answer with which `go_on` is content; else the last such answer.
+    /// Asks the members for an answer with which `go_on` is content; else gives the last such answer.
     async fn ask<T, F: Future<Output = Result<tonic::Response<T>, Status>>>(
         &self,
         group: GroupId,
@@ -93,28 +96,12 @@ impl Registry {
         go_on: impl Fn(&T) -> bool,
         ask: impl Fn(ControlClient<Channel>, Duration) -> F,
     ) -> Result<T, ProposeError> {
-        let mut members = 0;
-        let mut last = None;
-        let mut answer = None;
-        let mut timed_out = false;
         let controls = self.controls_soon(group, deadline).await;
-        for (number, (member, client)) in controls.iter().enumerate() {
-            members += 1;
-            // A member that hangs must not use up the time of those that would answer.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = if number + 1 == controls.len() { left } else { left / 2 };
-            match timeout_at(Instant::now() + share, ask(client.clone(), share)).await {
-                Err(_) => timed_out = true,
-                Ok(Ok(response)) => {
-                    let response = response.into_inner();
-                    if !go_on(&response) {
-                        return Ok(response);
-                    }
-                    answer = Some(response);
-                }
-                Ok(Err(status)) => last = Some(refused(group, *member, &status)),
-            }
-        }
+        let ask = |member: AgentId, client, left| {
+            let asked = ask(client, left);
+            async move { asked.await.map(tonic::Response::into_inner).map_err(|s| refused(group, member, &s)) }
+        };
+        let Asked { members, answer, last, timed_out } = ask_each(controls, deadline, go_on, ask).await;
         match (answer, last) {
             (Some(answer), _) => Ok(answer),
             (None, _) if timed_out => Err(ProposeError::TimedOut { after: timeout }),
@@ -124,10 +111,111 @@ impl Registry {
     }
 }
 
+/// What came of asking members.
+#[derive(Debug)]
+struct Asked<T> {
+    members: usize,
+    /// The one that contents, or the last that did not.
+    answer: Option<T>,
+    /// Why the last one that could not be asked could not.
+    last: Option<String>,
+    timed_out: bool,
+}
+
+/// Goes through the members until one gives an answer with which `go_on` is not to be: to the next when one fails, and
+/// beside it when one is silent for long.
+async fn ask_each<C, T, F: Future<Output = Result<T, String>>>(
+    members: Vec<(AgentId, C)>,
+    deadline: Instant,
+    go_on: impl Fn(&T) -> bool,
+    ask: impl Fn(AgentId, C, Duration) -> F,
+) -> Asked<T> {
+    let mut waiting = members.into_iter();
+    let mut asking = FuturesUnordered::new();
+    let mut asked = Asked { members: 0, answer: None, last: None, timed_out: false };
+    loop {
+        if let Some((member, client)) = waiting.next() {
+            asked.members += 1;
+            asking.push(ask(member, client, deadline.saturating_duration_since(Instant::now())));
+        } else if asking.is_empty() {
+            return asked;
+        }
+        let more = waiting.len() > 0;
+        let until = if more { deadline.min(Instant::now() + NEXT_AFTER) } else { deadline };
+        match timeout_at(until, asking.next()).await {
+            Ok(Some(Ok(answer))) => {
+                let go_on = go_on(&answer);
+                asked.answer = Some(answer);
+                if !go_on {
+                    return asked;
+                }
+            }
+            Ok(Some(Err(why))) => asked.last = Some(why),
+            Ok(None) => {}
+            Err(_) if Instant::now() < deadline => {}
+            Err(_) => {
+                asked.timed_out = true;
+                return asked;
+            }
+        }
+    }
+}
+
 fn refused(group: GroupId, member: AgentId, status: &Status) -> String {
     debug!(%group, %member, code = ?status.code(), message = status.message(), "control call failed");
     match status.code() {
         Code::Unknown | Code::Unavailable => format!("its tunnel broke ({})", status.message()),
         _ => status.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// What a member says, and after how many milliseconds.
+    type Word = (u64, Result<u32, String>);
+
+    async fn asked(words: &[Word]) -> (Asked<u32>, Duration) {
+        let started = Instant::now();
+        let members =
+            words.iter().zip(1..).map(|(word, number)| (AgentId::from_random(number), word.clone()));
+        let ask = |_, (after, word): Word, _| async move {
+            sleep(Duration::from_millis(after)).await;
+            word
+        };
+        // Small numbers are no decision.
+        let go_on = |answer: &u32| *answer < 10;
+        let asked = ask_each(members.collect(), started + Duration::from_secs(8), go_on, ask).await;
+        (asked, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_hangs_does_not_hold_the_others_up() {
+        let (told, took) = asked(&[(60_000, Ok(10)), (5, Ok(20)), (5, Ok(30))]).await;
+        assert_eq!((told.answer, told.members), (Some(20), 2));
+        assert!(took < NEXT_AFTER + Duration::from_millis(50), "{took:?}");
+        // One that is only slow may be the first to answer all the same.
+        let (told, took) = asked(&[(1_500, Ok(10)), (60_000, Ok(20)), (60_000, Ok(30))]).await;
+        assert_eq!(told.answer, Some(10));
+        assert!(took < NEXT_AFTER * 2, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_is_asked_at_once_when_one_cannot_decide() {
+        let (told, took) = asked(&[(5, Err("broken".into())), (5, Ok(1)), (5, Ok(10))]).await;
+        assert_eq!((told.answer, told.members, told.last.as_deref()), (Some(10), 3, Some("broken")));
+        assert!(took < Duration::from_millis(50), "{took:?}");
+        let (told, _) = asked(&[(5, Ok(1)), (5, Ok(2))]).await;
+        assert_eq!((told.answer, told.timed_out), (Some(2), false), "the last word, for want of a better");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_holds_whoever_hangs() {
+        let (told, took) = asked(&[(60_000, Ok(10)), (60_000, Ok(20))]).await;
+        assert!(told.timed_out && told.answer.is_none());
+        assert_eq!(took, Duration::from_secs(8));
     }
 }
