@@ -166,7 +166,12 @@ fn response(answer: Result<Answer, ProposeError>) -> v1::ProposeResponse {
             message: refusal.to_string(),
         }),
         Err(error) => {
-            Outcome::Failed(v1::Failed { reason: error.reason().to_owned(), message: error.to_string() })
+            let unsure = error.may_still_be_applied();
+            Outcome::Failed(v1::Failed {
+                reason: error.reason().to_owned(),
+                message: error.to_string(),
+                unsure,
+            })
         }
     };
     v1::ProposeResponse { outcome: Some(outcome) }

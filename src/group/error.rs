@@ -67,7 +67,10 @@ pub enum ProposeError {
     WouldLoseQuorum { voters: usize, in_touch: usize },
     #[error("this member has stopped: {0}")]
     Stopped(String),
-    #[error("cannot reach the leader {leader}: {reason}")]
+    #[error(
+        "the leader {leader} did not answer: {reason}; the edit may still be applied, asking again with the same request \
+         id is safe"
+    )]
     Transport { leader: AgentId, reason: String },
 }
 
@@ -83,6 +86,16 @@ impl ProposeError {
             Self::WouldLoseQuorum { .. } => "would_lose_quorum",
             Self::Stopped(_) => "stopped",
             Self::Transport { .. } => "transport",
+        }
+    }
+
+    /// Whether it may have reached a log that counts.
+    pub const fn may_still_be_applied(&self) -> bool {
+        match self {
+            Self::NoQuorum { sent, .. } => *sent,
+            // What a member had appended when it stopped may have reached the others.
+            Self::Timeout | Self::Transport { .. } | Self::Stopped(_) => true,
+            Self::NoLeader | Self::NotReady | Self::Busy | Self::WouldLoseQuorum { .. } => false,
         }
     }
 }
@@ -115,5 +128,22 @@ mod tests {
             "no quorum: 1 of 3 voters in touch; edits need 2; sessions go on; bring members back"
         );
         assert_eq!(error.reason(), "no_quorum");
+        assert!(!error.may_still_be_applied());
+    }
+
+    #[test]
+    fn what_may_still_be_applied_says_so() {
+        let agent = AgentId::from_random(1);
+        let unsure = [
+            ProposeError::NoQuorum { voters: 3, in_touch: 1, sent: true },
+            ProposeError::Timeout,
+            ProposeError::Transport { leader: agent, reason: "it fell silent".to_owned() },
+        ];
+        for error in unsure {
+            assert!(
+                error.may_still_be_applied() && error.to_string().contains("may still be applied"),
+                "{error}"
+            );
+        }
     }
 }

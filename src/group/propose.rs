@@ -97,6 +97,10 @@ pub(crate) async fn ask(member: &Arc<Member>, ask: Ask, deadline: Instant) -> Re
                     return Err(ProposeError::NoQuorum { voters, in_touch, sent });
                 }
             }
+            // What an earlier try has sent is not taken back by what a later one says.
+            Denied::Final(error) if sent && !error.may_still_be_applied() => {
+                return Err(ProposeError::Timeout);
+            }
             Denied::Final(error) => return Err(error),
             Denied::NotLeader { sent: reached } => sent |= reached,
             Denied::Unreached(error) => {

@@ -26,11 +26,13 @@ pub(crate) struct Problem {
     pub(crate) code: Code,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
+    /// What was asked for may still be made.
+    pub(crate) unsure: bool,
 }
 
 impl Problem {
     pub(crate) fn new(code: Code, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into() }
+        Self { code, reason: reason.into(), message: message.into(), unsure: false }
     }
 
     /// The caller asked for something that cannot be understood.
@@ -68,7 +70,9 @@ impl Problem {
             "timeout" => Code::DeadlineExceeded,
             _ => Code::Unavailable,
         };
-        Self::new(code, failed.reason, failed.message)
+        // A program from before members said so has said it by this word.
+        let unsure = failed.unsure || failed.reason == "timeout";
+        Self { unsure, ..Self::new(code, failed.reason, failed.message) }
     }
 }
 
@@ -195,9 +199,15 @@ mod tests {
 
     #[test]
     fn the_loss_of_quorum_is_told_apart_from_trouble() {
-        let failed =
-            |reason: &str| Problem::failed(v1::Failed { reason: reason.into(), message: String::new() }).code;
+        let failed = |reason: &str| {
+            Problem::failed(v1::Failed { reason: reason.into(), ..v1::Failed::default() }).code
+        };
         assert_eq!(failed("no_quorum"), Code::FailedPrecondition);
+        let is_unsure = |reason: &str, unsure| {
+            Problem::failed(v1::Failed { reason: reason.into(), message: String::new(), unsure }).unsure
+        };
+        assert!(is_unsure("no_quorum", true) && !is_unsure("no_quorum", false));
+        assert!(is_unsure("timeout", false), "as members said it who did not say more");
         assert_eq!(failed("no_leader"), Code::Unavailable);
         assert_eq!(failed("timeout"), Code::DeadlineExceeded);
     }

@@ -93,10 +93,11 @@ impl Api {
 
 impl From<ProposeError> for Problem {
     fn from(error: ProposeError) -> Self {
-        let code = match error {
-            ProposeError::TimedOut { .. } => Code::DeadlineExceeded,
-            ProposeError::NoMember | ProposeError::Unreachable { .. } => Code::Unavailable,
+        let (code, unsure) = match error {
+            ProposeError::TimedOut { .. } => (Code::DeadlineExceeded, true),
+            ProposeError::Unreachable { .. } => (Code::Unavailable, true),
+            ProposeError::NoMember => (Code::Unavailable, false),
         };
-        Self::new(code, error.reason(), error.to_string())
+        Self { unsure, ..Self::new(code, error.reason(), error.to_string()) }
     }
 }

@@ -16,8 +16,6 @@ use super::{Api, auth::Actor, error::Problem, status::Gathered};
 use crate::store::GroupRecord;
 
 const DESCRIPTION_BYTES_MAX: usize = 1_000;
-/// Reasons of failures after which nobody knows what became of a change.
-const MAY_STILL_BE_MADE: [&str; 2] = ["timeout", "unreachable"];
 /// Tries of an update whose base changed under it.
 const UPDATES_MAX: u32 = 5;
 const UPDATE_PAUSE: Duration = Duration::from_millis(100);
@@ -121,7 +119,7 @@ impl Api {
         let revision = match self.change_config(&group, actor, asked.expected_revision, change).await {
             Ok(revision) => revision,
             Err(problem) => {
-                if MAY_STILL_BE_MADE.contains(&&*problem.reason) {
+                if problem.unsure {
                     // If it is not, the port is given up as that of a resource that is gone.
                     reservation.commit().await?;
                 } else {

@@ -1,6 +1,9 @@
 //! Asking the group for something, through whichever member answers.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use thiserror::Error;
@@ -8,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, transport::Channel};
 use tracing::debug;
 use warren_core::id::{AgentId, GroupId};
-use warren_wire::v1::{self, control_client::ControlClient};
+use warren_wire::v1::{self, control_client::ControlClient, propose_response::Outcome};
 
 use super::Registry;
 
@@ -16,6 +19,9 @@ use super::Registry;
 const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// How long a group of which nobody can be asked yet is waited for.
 const COMES_WITHIN: Duration = Duration::from_millis(1_500);
+/// Behind what a member says that cannot decide, when another one may.
+const NOT_ALONE: &str =
+    " (another member was asked as well and may have got it: the change may still be made)";
 
 /// Why a group gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,7 +30,7 @@ pub enum ProposeError {
     NoMember,
     #[error("group did not answer within {} ms; the change may still be made", after.as_millis())]
     TimedOut { after: Duration },
-    #[error("no member could be asked ({members} tried), the last one said: {last}")]
+    #[error("no member answered ({members} tried), the last one said: {last}; the change may still be made")]
     Unreachable { members: usize, last: String },
 }
 
@@ -49,15 +55,24 @@ impl Registry {
         timeout: Duration,
     ) -> Result<v1::ProposeResponse, ProposeError> {
         let deadline = Instant::now() + timeout;
-        let undecided = |response: &v1::ProposeResponse| {
-            matches!(response.outcome, Some(v1::propose_response::Outcome::Failed(_)) | None)
-        };
         let ask = |mut client: ControlClient<Channel>, share: Duration| {
             let timeout_ms = u32::try_from(share.as_millis()).unwrap_or(u32::MAX);
             let request = v1::ProposeRequest { timeout_ms, ..request.clone() };
             async move { client.propose(request).await }
         };
-        self.ask(group, deadline, timeout, undecided, ask).await
+        let unsure = AtomicBool::new(false);
+        let go_on = |response: &v1::ProposeResponse| {
+            let Some(Outcome::Failed(failed)) = &response.outcome else { return response.outcome.is_none() };
+            unsure.fetch_or(failed.unsure, Relaxed);
+            true
+        };
+        let asked = self.ask(group, deadline, go_on, ask).await;
+        let silent = asked.timed_out || asked.last.is_some();
+        let mut response = asked.answer_within(timeout)?;
+        if silent || unsure.into_inner() {
+            doubt(&mut response);
+        }
+        Ok(response)
     }
 
     /// Config revisions, newest first; 0 for all that are kept.
@@ -67,7 +82,8 @@ impl Registry {
         let ask = |mut client: ControlClient<Channel>, _| async move {
             client.history(v1::HistoryRequest { limit }).await
         };
-        self.ask(group, deadline, TIMEOUT, |_| false, ask).await.map(|response| response.entries)
+        let asked = self.ask(group, deadline, |_| false, ask).await;
+        asked.answer_within(TIMEOUT).map(|response: v1::HistoryResponse| response.entries)
     }
 
     /// Those who can be asked, once somebody can: an agent says that it serves a moment before the gateway can ask it.
@@ -92,22 +108,15 @@ impl Registry {
         &self,
         group: GroupId,
         deadline: Instant,
-        timeout: Duration,
         go_on: impl Fn(&T) -> bool,
         ask: impl Fn(ControlClient<Channel>, Duration) -> F,
-    ) -> Result<T, ProposeError> {
+    ) -> Asked<T> {
         let controls = self.controls_soon(group, deadline).await;
         let ask = |member: AgentId, client, left| {
             let asked = ask(client, left);
             async move { asked.await.map(tonic::Response::into_inner).map_err(|s| refused(group, member, &s)) }
         };
-        let Asked { members, answer, last, timed_out } = ask_each(controls, deadline, go_on, ask).await;
-        match (answer, last) {
-            (Some(answer), _) => Ok(answer),
-            (None, _) if timed_out => Err(ProposeError::TimedOut { after: timeout }),
-            (None, Some(last)) => Err(ProposeError::Unreachable { members, last }),
-            (None, None) => Err(ProposeError::NoMember),
-        }
+        ask_each(controls, deadline, go_on, ask).await
     }
 }
 
@@ -120,6 +129,18 @@ struct Asked<T> {
     /// Why the last one that could not be asked could not.
     last: Option<String>,
     timed_out: bool,
+}
+
+impl<T> Asked<T> {
+    fn answer_within(self, timeout: Duration) -> Result<T, ProposeError> {
+        let Self { members, answer, last, timed_out } = self;
+        match (answer, last) {
+            (Some(answer), _) => Ok(answer),
+            (None, _) if timed_out => Err(ProposeError::TimedOut { after: timeout }),
+            (None, Some(last)) => Err(ProposeError::Unreachable { members, last }),
+            (None, None) => Err(ProposeError::NoMember),
+        }
+    }
 }
 
 /// Goes through the members until one gives an answer with which `go_on` is not to be: to the next when one fails, and
@@ -158,6 +179,16 @@ async fn ask_each<C, T, F: Future<Output = Result<T, String>>>(
                 return asked;
             }
         }
+    }
+}
+
+/// Whoever could not decide speaks for itself alone, and another may have got it.
+fn doubt(response: &mut v1::ProposeResponse) {
+    if let Some(Outcome::Failed(failed)) = &mut response.outcome
+        && !failed.unsure
+    {
+        failed.unsure = true;
+        failed.message.push_str(NOT_ALONE);
     }
 }
 
@@ -210,6 +241,22 @@ mod tests {
         assert!(took < Duration::from_millis(50), "{took:?}");
         let (told, _) = asked(&[(5, Ok(1)), (5, Ok(2))]).await;
         assert_eq!((told.answer, told.timed_out), (Some(2), false), "the last word, for want of a better");
+    }
+
+    #[test]
+    fn what_another_may_have_got_is_not_told_as_not_made() {
+        let told = |outcome: Outcome| {
+            let mut response = v1::ProposeResponse { outcome: Some(outcome) };
+            doubt(&mut response);
+            response.outcome.unwrap()
+        };
+        let message = "no quorum: 1 of 3 voters in touch".to_owned();
+        let failed = v1::Failed { reason: "no_quorum".into(), message: message.clone(), unsure: false };
+        let Outcome::Failed(doubted) = told(Outcome::Failed(failed)) else { panic!("it is no decision") };
+        assert_eq!((doubted.reason.as_str(), doubted.unsure), ("no_quorum", true));
+        assert!(doubted.message.starts_with(&message) && doubted.message.contains("may still be made"));
+        assert_eq!(told(Outcome::Failed(doubted.clone())), Outcome::Failed(doubted), "said once");
+        assert_eq!(told(Outcome::Revision(7)), Outcome::Revision(7), "a decision is one");
     }
 
     #[tokio::test(start_paused = true)]

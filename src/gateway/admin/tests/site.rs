@@ -147,7 +147,7 @@ impl Member {
     fn decide(&self, request: &ProposeRequest) -> Outcome {
         if !self.view.borrow().quorum {
             let message = "no quorum: 1 of 3 voters in touch".into();
-            return Outcome::Failed(Failed { reason: "no_quorum".into(), message });
+            return Outcome::Failed(Failed { reason: "no_quorum".into(), message, unsure: false });
         }
         let request = convert::read_request(request).unwrap();
         let command = match request.command {
