@@ -117,7 +117,9 @@ pub(crate) async fn run(member: Arc<Member>) {
                 member.timing.in_touch()
             }
             Next::Ask(roster) => {
-                if ask(&member, &roster).await {
+                let asked = Instant::now();
+                // Meanwhile a leader may have been heard, or another got our vote: what the voters said is old then.
+                if ask(&member, &roster).await && member.heard.last_calm() <= asked {
                     stand(&member).await;
                 } else {
                     member.heard.calm(Instant::now());
