@@ -27,7 +27,19 @@ pub fn warren_binary() -> &'static Path {
 
 /// The binary, about to run. The environment of whoever runs the tests does not leak into it.
 pub fn warren() -> Command {
-    let mut command = Command::new(warren_binary());
+    warren_behind(&[])
+}
+
+/// As [`warren`], with a command line that begins with something else, such as a program that enters a namespace.
+pub(crate) fn warren_behind(prefix: &[String]) -> Command {
+    let mut command = match prefix {
+        [] => Command::new(warren_binary()),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(warren_binary());
+            command
+        }
+    };
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("WARREN_") || PLAIN_NAMES.contains(&&*name) {

@@ -10,10 +10,14 @@
 mod binary;
 pub mod caller;
 pub mod chaos;
+mod clock;
+pub mod disk;
 pub mod history;
 pub mod http;
 pub mod load;
 pub mod netns;
+pub mod opens;
+mod place;
 mod process;
 pub mod proxy;
 pub mod relay;
@@ -21,10 +25,13 @@ pub mod rpc;
 mod site;
 pub mod target;
 pub mod tls;
+pub mod tools;
 pub mod tunnel;
 mod wait;
 
 pub use binary::{warren, warren_binary};
+pub use clock::Clock;
+pub use place::Place;
 pub use process::Process;
 pub use relay::Relay;
 pub use site::{AgentProcess, Answer, GROUP, Site, SiteBuilder};

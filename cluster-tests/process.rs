@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{eventually, warren};
+use crate::{Place, binary::warren_behind, eventually};
 
 /// Debug binaries on a busy machine start slowly; a healthy one is ready in well under a second.
 const READY_MAX: Duration = Duration::from_secs(40);
@@ -25,14 +25,14 @@ pub struct Process {
 
 impl Process {
     /// Starts `warren ARGS… --ready-file F` in `dir`; the log is appended to, so that a restart keeps the story.
-    pub fn start(name: &str, dir: &Path, args: &[String], env: &[(String, String)]) -> Self {
+    pub fn start(name: &str, dir: &Path, args: &[String], place: &Place) -> Self {
         fs::create_dir_all(dir).expect("the test's directory can be written");
         let ready_file = dir.join("ready.json");
         let _ = fs::remove_file(&ready_file);
         let log = dir.join("log");
         let output = File::options().create(true).append(true).open(&log).expect("a log can be written");
-        let mut command = warren();
-        command.args(args).arg("--ready-file").arg(&ready_file).envs(env.iter().cloned());
+        let mut command = warren_behind(&place.prefix);
+        command.args(args).arg("--ready-file").arg(&ready_file).envs(place.env.iter().cloned());
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file handle")).stderr(output);
         let child = command.spawn().expect("the binary starts");
         Self { name: name.to_owned(), child, log, ready_file }

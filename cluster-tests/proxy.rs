@@ -12,7 +12,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use crate::eventually;
+use crate::{
+    eventually,
+    tools::{self, Need},
+};
 
 /// Whom the proxies let through.
 pub const USER: &str = "warren";
@@ -40,23 +43,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether it can run here. Where it cannot, a scenario that needs it says so and ends, unless `WARREN_TEST_ALL` is set,
-    /// as in CI: then it goes on, and fails.
+    /// Whether it can run here; see [`tools::are_here`].
     pub fn is_here(self) -> bool {
-        let program = match self {
-            Self::Squid => "squid",
-            Self::Tinyproxy => "tinyproxy",
-            Self::Dante => "danted",
-        };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let installed = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
-        // Dante's accounts take a mount namespace.
-        let allowed = self != Self::Dante || rustix::process::geteuid().is_root();
-        let here = (installed && allowed) || std::env::var_os("WARREN_TEST_ALL").is_some();
-        if !here {
-            eprintln!("skipped: {program} is not installed, or needs root");
+        match self {
+            Self::Squid => tools::are_here(&[Need::Program("squid")]),
+            Self::Tinyproxy => tools::are_here(&[Need::Program("tinyproxy")]),
+            // Its accounts take a mount namespace.
+            Self::Dante => tools::are_here(&[Need::Program("danted"), Need::Root]),
         }
-        here
     }
 }
 

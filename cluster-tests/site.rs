@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, Relay, eventually, rpc::Rpc, warren};
+use crate::{Place, Process, Relay, eventually, netns, rpc::Rpc, warren};
 
 /// The group that every site has.
 pub const GROUP: &str = "site";
@@ -22,6 +22,7 @@ pub struct Site {
     dir: TempDir,
     pub gateway: Process,
     gateway_args: Vec<String>,
+    gateway_place: Place,
     gateway_ready: Value,
     pub agents: Vec<AgentProcess>,
 }
@@ -35,7 +36,7 @@ pub struct AgentProcess {
     pub process: Process,
     dir: PathBuf,
     args: Vec<String>,
-    env: Vec<(String, String)>,
+    place: Place,
 }
 
 /// What the CLI did.
@@ -51,6 +52,7 @@ pub struct Answer {
 pub struct SiteBuilder {
     gateway_args: Vec<String>,
     gateway_file: Option<String>,
+    gateway_place: Option<Place>,
 }
 
 impl SiteBuilder {
@@ -63,6 +65,12 @@ impl SiteBuilder {
     /// The gateway's configuration file.
     pub fn gateway_file(mut self, yaml: &str) -> Self {
         self.gateway_file = Some(yaml.to_owned());
+        self
+    }
+
+    /// Where the gateway runs.
+    pub fn gateway_in(mut self, place: Place) -> Self {
+        self.gateway_place = Some(place);
         self
     }
 
@@ -87,10 +95,10 @@ impl SiteBuilder {
     pub fn start(self) -> Site {
         let dir = tempfile::Builder::new().prefix("warren-test-").tempdir().expect("a temporary directory");
         let home = dir.path().join("gateway");
+        let place = self.gateway_place.unwrap_or_else(here);
+        let any = any_port(&place);
         let mut args: Vec<String> =
-            ["gateway", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data-dir"]
-                .map(String::from)
-                .to_vec();
+            ["gateway", "--listen", &any, "--metrics", &any, "--data-dir"].map(String::from).to_vec();
         args.push(text(&home.join("data")));
         args.extend(self.gateway_args);
         if let Some(yaml) = self.gateway_file {
@@ -98,11 +106,12 @@ impl SiteBuilder {
             fs::write(&file, yaml).expect("a temporary directory can be written");
             args.extend(["--config".to_owned(), text(&file)]);
         }
-        let mut gateway = Process::start("gateway", &home, &args, &[]);
+        let mut gateway = Process::start("gateway", &home, &args, &place);
         let gateway_ready = gateway.ready();
         // A restart must come back where the agents look for it.
         args[2] = field(&gateway_ready, "listen");
-        let site = Site { dir, gateway, gateway_args: args, gateway_ready, agents: Vec::new() };
+        let (gateway_args, agents) = (args, Vec::new());
+        let site = Site { dir, gateway, gateway_args, gateway_place: place, gateway_ready, agents };
         site.run(&["groups", "create", GROUP]).ok();
         site
     }
@@ -134,17 +143,22 @@ impl Site {
 
     /// Enrols and starts one more agent, and waits until it is ready.
     pub fn add_agent(&mut self, name: &str, more: &[&str]) -> &mut AgentProcess {
-        self.add_agent_at(&self.url(), name, more)
+        self.add_agent_at(&self.url(), &here(), name, more)
+    }
+
+    /// As [`Site::add_agent`], for an agent that runs somewhere else.
+    pub fn add_agent_in(&mut self, place: &Place, name: &str, more: &[&str]) -> &mut AgentProcess {
+        self.add_agent_at(&self.url(), place, name, more)
     }
 
     /// As [`Site::add_agent`], for an agent that knows no other way to the gateway than the relay.
     pub fn add_agent_through(&mut self, relay: &Relay, name: &str, more: &[&str]) -> &mut AgentProcess {
-        self.add_agent_at(&relay.url(), name, more)
+        self.add_agent_at(&relay.url(), &here(), name, more)
     }
 
-    fn add_agent_at(&mut self, url: &str, name: &str, more: &[&str]) -> &mut AgentProcess {
+    fn add_agent_at(&mut self, url: &str, place: &Place, name: &str, more: &[&str]) -> &mut AgentProcess {
         let token = self.token(&[]);
-        let mut agent = self.start_agent_at(url, name, &token, more);
+        let mut agent = self.start_agent_at(url, place, name, &token, more);
         agent.id = field(&agent.process.ready(), "id");
         self.agents.push(agent);
         self.agents.last_mut().expect("it was just pushed")
@@ -152,27 +166,53 @@ impl Site {
 
     /// Starts an agent with any token; it may or may not become ready.
     pub fn start_agent(&self, name: &str, token: &str, more: &[&str]) -> AgentProcess {
-        self.start_agent_at(&self.url(), name, token, more)
+        self.start_agent_at(&self.url(), &here(), name, token, more)
     }
 
-    fn start_agent_at(&self, url: &str, name: &str, token: &str, more: &[&str]) -> AgentProcess {
-        let dir = self.path(name);
-        let mut args: Vec<String> =
-            ["agent", "--peer-listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--name", name]
-                .map(String::from)
-                .to_vec();
+    fn start_agent_at(
+        &self,
+        url: &str,
+        place: &Place,
+        name: &str,
+        token: &str,
+        more: &[&str],
+    ) -> AgentProcess {
+        let (dir, any) = (self.path(name), any_port(place));
+        let own = ["agent", "--peer-listen", &any, "--metrics", &any, "--name", name];
+        let mut args: Vec<String> = own.map(String::from).to_vec();
         args.extend(["--data-dir".into(), text(&dir.join("data")), "--token".into(), token.to_owned()]);
         args.extend(["--gateway".into(), url.to_owned(), "--ca".into(), self.ca()]);
         args.extend(more.iter().map(ToString::to_string));
-        self.launch_agent(name, args, &[])
+        self.launch_agent_in(place, name, args)
     }
 
     /// Starts an agent with just these arguments and variables, and a ready file.
     pub fn launch_agent(&self, name: &str, args: Vec<String>, env: &[(&str, String)]) -> AgentProcess {
+        let place = env.iter().fold(here(), |place, (key, value)| place.with(key, value.clone()));
+        self.launch_agent_in(&place, name, args)
+    }
+
+    fn launch_agent_in(&self, place: &Place, name: &str, args: Vec<String>) -> AgentProcess {
         let dir = self.path(name);
-        let env: Vec<_> = env.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        let process = Process::start(name, &dir, &args, &env);
-        AgentProcess { name: name.to_owned(), id: String::new(), process, dir, args, env }
+        let process = Process::start(name, &dir, &args, place);
+        AgentProcess { name: name.to_owned(), id: String::new(), process, dir, args, place: place.clone() }
+    }
+
+    /// Starts a second process from a copy of an agent's folder, as it is at this moment.
+    pub fn copy_agent(&self, index: usize, directory: &str) -> AgentProcess {
+        let agent = &self.agents[index];
+        let (from, dir) = (agent.data(), self.path(directory));
+        let to = dir.join("data");
+        fs::create_dir_all(&to).expect("the site's directory can be written");
+        for file in fs::read_dir(&from).expect("an agent's folder") {
+            let name = file.expect("an agent's folder").file_name();
+            fs::copy(from.join(&name), to.join(&name)).expect("an agent's folder holds files only");
+        }
+        let (from, to) = (text(&from), text(&to));
+        let args = agent.args.iter().map(|arg| if *arg == from { to.clone() } else { arg.clone() });
+        let mut twin = self.launch_agent_in(&agent.place, directory, args.collect());
+        twin.id = agent.id.clone();
+        twin
     }
 
     /// A registration token of the site's group.
@@ -189,18 +229,9 @@ impl Site {
 
     /// Creates a resource and returns the address where callers reach it.
     pub fn resource(&self, name: &str, target: impl ToString) -> SocketAddr {
-        let target = target.to_string();
-        let answer = self.json(&[
-            "resources",
-            "create",
-            name,
-            "--group",
-            GROUP,
-            "--target",
-            &target,
-            "--listen",
-            "127.0.0.1:0",
-        ]);
+        let (target, any) = (target.to_string(), any_port(&self.gateway_place));
+        let create = ["resources", "create", name, "--group", GROUP, "--target", &target, "--listen", &any];
+        let answer = self.json(&create);
         field(&answer, "listen").parse().expect("a listener has an address")
     }
 
@@ -268,7 +299,8 @@ impl Site {
     }
 
     pub fn restart_gateway(&mut self) {
-        self.gateway = Process::start("gateway", &self.path("gateway"), &self.gateway_args, &[]);
+        self.gateway =
+            Process::start("gateway", &self.path("gateway"), &self.gateway_args, &self.gateway_place);
         self.gateway_ready = self.gateway.ready();
     }
 
@@ -328,7 +360,7 @@ impl AgentProcess {
     /// Starts it again with the same identity, and does not wait.
     pub fn restart(&mut self) {
         self.process.kill();
-        self.process = Process::start(&self.name, &self.dir, &self.args, &self.env);
+        self.process = Process::start(&self.name, &self.dir, &self.args, &self.place);
     }
 
     /// Where its key, certificate and log are kept, unless it was launched with another folder.
@@ -370,6 +402,16 @@ impl Drop for Site {
             }
         }
     }
+}
+
+/// Where this thread's own servers are, too.
+fn here() -> Place {
+    Place { address: netns::here(), ..Place::default() }
+}
+
+/// Any free port of the place.
+fn any_port(place: &Place) -> String {
+    format!("{}:0", place.address)
 }
 
 /// A text field of a JSON object; panics when it is not there.

@@ -9,17 +9,27 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
+use crate::netns;
+
+/// How long a connection may take before its address counts as full.
+const FULL_AFTER: Duration = Duration::from_millis(100);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
 /// Sends back what it gets, half-closes when the caller does.
 pub fn echo() -> SocketAddr {
-    serve(|mut socket| {
-        let mut reader = socket.try_clone()?;
-        io::copy(&mut reader, &mut socket)?;
-        socket.shutdown(std::net::Shutdown::Write)
-    })
+    serve(send_back)
+}
+
+fn send_back(mut socket: TcpStream) -> io::Result<()> {
+    let mut reader = socket.try_clone()?;
+    io::copy(&mut reader, &mut socket)?;
+    socket.shutdown(std::net::Shutdown::Write)
 }
 
 /// An echo that tells how many of its connections are open: what is left of sessions at the target's side.
@@ -70,10 +80,40 @@ pub fn counter() -> SocketAddr {
 /// An address where nothing listens, held for as long as the test runs, so that nobody else gets it.
 pub fn refusing() -> SocketAddr {
     let socket = socket().expect("a socket");
-    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-    let address = net::getsockname(&socket).expect("a bound socket has an address");
+    let address = bind(&socket);
     std::mem::forget(socket);
-    address.try_into().expect("an IPv4 address")
+    address
+}
+
+/// An address that takes connections up to a point and never answers beyond it, as behind a firewall that drops. Held for as
+/// long as the test runs.
+pub fn black_hole() -> SocketAddr {
+    let socket = socket().expect("a socket");
+    let address = bind(&socket);
+    net::listen(&socket, 0).expect("a bound socket listens");
+    let fill = || TcpStream::connect_timeout(&address, FULL_AFTER).ok();
+    std::mem::forget((socket, std::iter::from_fn(fill).collect::<Vec<_>>()));
+    address
+}
+
+/// An echo that is not there yet: its address refuses until it [wakes](Self::wake).
+#[derive(Debug)]
+pub struct SleepingEcho {
+    pub address: SocketAddr,
+    socket: OwnedFd,
+}
+
+impl SleepingEcho {
+    #[expect(clippy::new_without_default, reason = "it binds a port")]
+    pub fn new() -> Self {
+        let socket = socket().expect("a socket");
+        Self { address: bind(&socket), socket }
+    }
+
+    pub fn wake(self) {
+        net::listen(&self.socket, BACKLOG).expect("a bound socket listens");
+        serve_at(TcpListener::from(self.socket), send_back);
+    }
 }
 
 /// A TCP socket that no process started later inherits: it would keep it open.
@@ -83,8 +123,13 @@ pub(crate) fn socket() -> rustix::io::Result<OwnedFd> {
 
 /// Serves every connection on a thread of its own, for as long as the process lives.
 pub(crate) fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = TcpListener::bind((netns::here(), 0)).expect("a free port");
     let address = listener.local_addr().expect("a bound listener has an address");
+    serve_at(listener, handle);
+    address
+}
+
+fn serve_at(listener: TcpListener, handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) {
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {
             let handle = handle.clone();
@@ -92,5 +137,10 @@ pub(crate) fn serve(handle: impl Fn(TcpStream) -> io::Result<()> + Clone + Send 
             thread::spawn(move || _ = handle(socket));
         }
     });
-    address
+}
+
+fn bind(socket: &OwnedFd) -> SocketAddr {
+    net::bind(socket, &SocketAddr::from((netns::here(), 0))).expect("a free port");
+    let address = net::getsockname(socket).expect("a bound socket has an address");
+    address.try_into().expect("an IPv4 address")
 }

@@ -20,10 +20,10 @@ const EACH: u64 = 64 << 20;
 const OUTAGE: Duration = Duration::from_secs(20);
 
 pub(crate) fn prove() {
-    if !netns::is_own() {
-        assert!(netns::rerun(&["black_hole"]).success(), "the proof failed in its namespace");
-        return;
-    }
+    netns::within(prove_within);
+}
+
+fn prove_within() {
     let firewall = Firewall::install();
     dropped(&firewall);
     outage(&firewall);

@@ -1,0 +1,82 @@
+//! Callers that come all the time, as they do while something fails.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{caller, wait};
+
+/// Opens sessions to an echo, each with one round trip, until it is told to finish.
+#[derive(Debug)]
+pub struct Opens {
+    stop: Arc<AtomicBool>,
+    done: Arc<Mutex<Vec<Opened>>>,
+    callers: Vec<thread::JoinHandle<()>>,
+}
+
+/// One session, from the connection to its first answer.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub begun: Instant,
+    pub took: Duration,
+    /// Whether the answer came; else why not.
+    pub outcome: Result<(), String>,
+    /// The caller's own address, as the gateway records it; none when it did not get as far.
+    pub from: Option<SocketAddr>,
+}
+
+impl Opens {
+    /// So many callers, each of which begins a session `every` so often, or as soon as its last one has an answer.
+    pub fn start(address: SocketAddr, callers: usize, every: Duration) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let call = |number: usize| {
+            let (stop, done) = (stop.clone(), done.clone());
+            thread::spawn(move || {
+                let mut due = Instant::now() + every * number as u32 / callers as u32;
+                while !stop.load(SeqCst) {
+                    wait::until(due);
+                    let opened = open(address);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
+                    due = (due + every).max(Instant::now());
+                }
+            })
+        };
+        let callers = (0..callers).map(call).collect();
+        Self { stop, done, callers }
+    }
+
+    /// How many have had their answer, or were refused it.
+    pub fn count(&self) -> usize {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// All of them, the first begun first.
+    pub fn finish(self) -> Vec<Opened> {
+        self.stop.store(true, SeqCst);
+        for caller in self.callers {
+            caller.join().expect("a caller does not panic");
+        }
+        let mut done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
+        done.sort_by_key(|opened| opened.begun);
+        done
+    }
+}
+
+fn open(address: SocketAddr) -> Opened {
+    let begun = Instant::now();
+    let mut from = None;
+    let mut talk = || -> io::Result<()> {
+        let mut socket = caller::connect(address)?;
+        from = Some(socket.local_addr()?);
+        caller::round_trip(&mut socket, b"are you there?")
+    };
+    let outcome = talk().map_err(|error| error.to_string());
+    Opened { begun, took: begun.elapsed(), outcome, from }
+}
