@@ -12,6 +12,7 @@ pub mod caller;
 pub mod chaos;
 mod clock;
 pub mod disk;
+pub mod faults;
 pub mod history;
 pub mod http;
 pub mod load;

@@ -3,6 +3,8 @@
 //! slow readers. Needs Debian's postgresql, nginx, wrk, openssh-server; `black_hole` needs root, iproute2, nftables.
 //!
 //! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits resume black_hole slow_reader`
+//!
+//! `prove faults` is a command of its own: rows of the catalogue of faults, many times each.
 
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
@@ -13,6 +15,7 @@ mod server;
 mod black_hole;
 mod chaos;
 mod edits;
+mod faults;
 mod idle;
 mod nginx;
 mod postgres;
@@ -36,11 +39,14 @@ fn main() -> ExitCode {
     if args.next_if_eq("chaos").is_some() {
         return chaos::prove(args);
     }
+    if args.next_if_eq("faults").is_some() {
+        return faults::prove(args);
+    }
     let wanted: Vec<String> = args.collect();
     let known = |name: &String| PROOFS.iter().any(|(proof, _)| proof == name);
     if wanted.is_empty() || !wanted.iter().all(known) {
         let names: Vec<_> = PROOFS.iter().map(|(name, _)| *name).collect();
-        println!("usage: prove {} | chaos --help", names.join(" | "));
+        println!("usage: prove {} | chaos --help | faults --help", names.join(" | "));
         return ExitCode::from(2);
     }
     for (name, prove) in PROOFS {

@@ -13,6 +13,7 @@ mod scenarios {
     mod drain_move;
     mod echo_recycle;
     mod enrolment;
+    mod faults;
     mod frames;
     mod frozen;
     mod gateway_restart;

@@ -1,0 +1,40 @@
+//! The time of day, set on one machine.
+
+use std::time::Duration;
+
+use super::{
+    Seen,
+    reach::{Held, metrics, said, writable},
+};
+use crate::{Clock, Site, caller, hold, http, target};
+
+const HOUR: i64 = 3_600;
+/// Several leases long.
+const WATCHED: Duration = Duration::from_millis(1_500);
+
+/// Row 8.
+pub(super) fn set_on_one(seen: &mut Seen) {
+    let clock = Clock::new();
+    let mut site = Site::builder().start();
+    // The founder, so that it is the leader's clock as a rule.
+    site.add_agent_in(&clock.place(), "agent-1", &[]);
+    for name in ["agent-2", "agent-3"] {
+        site.add_agent(name, &[]);
+    }
+    site.wait_for_members(3);
+    let echo = site.resource("echo", target::echo());
+    let mut held = Held::open(&site, "echo", echo, 30);
+    let (metrics, gateway) = (metrics(&mut site), site.gateway.address("metrics"));
+    let all = || metrics.iter().filter_map(|address| said(*address)).collect::<Vec<_>>();
+    let ended = || http::sum(&http::metrics(gateway), "warren_tunnel_closed_total", "") as usize;
+    let (before, ended_before) = (all(), ended());
+    for hours in [1, -1, 0] {
+        clock.set(hours * HOUR);
+        hold("callers are served", WATCHED, || caller::open_echo(echo).is_ok());
+        writable(&site, &format!("at-{}", hours + 1));
+    }
+    let terms = |all: &[super::reach::Said]| all.iter().map(|said| said.term).max().unwrap_or(0);
+    seen.count("elections", (terms(&all()) - terms(&before)) as usize, 0);
+    seen.count("tunnels that ended", ended() - ended_before, 0);
+    seen.count("sessions lost", held.lost(), 0);
+}
