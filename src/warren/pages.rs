@@ -42,7 +42,14 @@ fn every_link_on_the_pages_leads_somewhere() {
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = [root.join("README.md"), root.join("CONTRIBUTING.md")].into_iter().chain(docs);
+    let named = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "helm/README.md",
+        "helm/warren-gateway/README.md",
+        "helm/warren-agent/README.md",
+    ];
+    let pages = named.into_iter().map(|page| root.join(page)).chain(docs);
     pages.map(|page| (page.clone(), fs::read_to_string(page).unwrap())).collect()
 }
 

@@ -1,0 +1,75 @@
+{{- define "warren-gateway.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "warren-gateway.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "warren-gateway.name" .) .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "warren-gateway.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "warren-gateway.selector" -}}
+app.kubernetes.io/name: {{ include "warren-gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "warren-gateway.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "warren-gateway.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: warren
+{{- end }}
+
+{{- define "warren-gateway.serviceAccount" -}}
+{{- ternary (include "warren-gateway.fullname" .) "default" .Values.serviceAccount.create }}
+{{- end }}
+
+{{- define "warren-gateway.image" -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+
+{{- define "warren-gateway.claim" -}}
+{{- default (include "warren-gateway.fullname" .) .Values.persistence.existingClaim }}
+{{- end }}
+
+{{/* What the restricted Pod Security Standard asks of a container, and a file system that is read-only. */}}
+{{- define "warren-gateway.confined" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "warren-gateway.confinedPod" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Rules between values, in words; types and forms stand in values.schema.json. */}}
+{{- define "warren-gateway.check" -}}
+{{- if not .Values.publicUrl }}
+{{- fail "publicUrl is needed: where agents and people reach the gateway, such as https://gateway.example.com" }}
+{{- end }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- fail "replicas can be 0 or 1: gateways beside each other on one store do not find each other's agents" }}
+{{- end }}
+{{- if eq .Values.store.type "postgres" }}
+{{- if not .Values.store.postgres.url }}
+{{- fail "store.postgres.url is needed, such as postgres://warren@db.example.com/warren" }}
+{{- end }}
+{{- if not .Values.operatorKey.secret }}
+{{- fail "operatorKey.secret is needed with store.type postgres: kubectl create secret generic warren-operator-key --from-literal operator-key=\"$(openssl rand -base64 32)\", and keep a copy elsewhere" }}
+{{- end }}
+{{- end }}
+{{- if gt (int .Values.callers.firstPort) (int .Values.callers.lastPort) }}
+{{- fail "callers.firstPort is above callers.lastPort" }}
+{{- end }}
+{{- end }}
