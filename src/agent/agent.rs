@@ -40,7 +40,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Ready {
     pub id: AgentId,
     pub group: GroupId,
-    /// For people.
+    /// `NAME` or `CUSTOMER/NAME`, for people and for metric labels.
     pub group_name: String,
     /// Where the other members reach it, `host:port`.
     pub peer: String,

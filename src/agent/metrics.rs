@@ -2,6 +2,7 @@
 
 use warren_core::catalogue::{Kind, Metric};
 
+pub const INFO: &str = "warren_agent_info";
 pub const TUNNELS: &str = "warren_agent_tunnels";
 pub const SESSIONS: &str = "warren_agent_sessions";
 pub const SESSIONS_TOTAL: &str = "warren_agent_sessions_total";
@@ -14,6 +15,12 @@ pub const PEERS_REFUSED_TOTAL: &str = "warren_agent_peers_refused_total";
 
 /// All metrics of this crate.
 pub const CATALOGUE: &[Metric] = &[
+    Metric {
+        name: INFO,
+        kind: Kind::Gauge,
+        labels: &["group", "member", "id"],
+        help: "One, with the agent's group, name and id as labels, by which its other metrics find their group.",
+    },
     Metric {
         name: TUNNELS,
         kind: Kind::Gauge,

@@ -92,7 +92,7 @@ impl EnrolmentService {
         Ok(EnrolResponse {
             agent_id: agent.to_string(),
             group_id: group.id.to_string(),
-            group_name: group.name.to_string(),
+            group_name: group.label(),
             not_after_s: seconds(issued.validity.not_after),
             certificate: issued.pem,
             bundle: self.authority.bundle_pem(),

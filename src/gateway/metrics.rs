@@ -14,7 +14,10 @@ use warren_core::{
 };
 use warren_tunnel::Liveness;
 
-use crate::registry::{GroupObserved, NotAdmitted, judge};
+use crate::{
+    registry::{GroupObserved, NotAdmitted, judge},
+    sessions::Outcome,
+};
 
 /// Verified tunnels.
 pub const TUNNELS: &str = "warren_gateway_tunnels";
@@ -161,6 +164,10 @@ impl SessionMeters {
     pub(crate) fn of(label: Arc<str>) -> Arc<Self> {
         let group = || label.to_string();
         let bytes = |direction| counter!(SESSION_BYTES_TOTAL, "group" => group(), "direction" => direction);
+        // A counter that is first seen with its first failure hides that one from every rate.
+        for result in Outcome::ends() {
+            counter!(SESSIONS_TOTAL, "group" => group(), "result" => result).increment(0);
+        }
         Arc::new(Self {
             opened: histogram!(OPEN_SECONDS, "group" => group()),
             closed: counter!(SESSIONS_TOTAL, "group" => group(), "result" => CLOSED),

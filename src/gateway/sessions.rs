@@ -3,7 +3,7 @@
 //! Open sessions are all kept; of those that have ended, the latest [`ENDED_MAX`].
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -121,6 +121,22 @@ impl Outcome {
             Self::Cut(reason) => reason.as_str(),
             Self::NotOpened(failure) => failure.as_str(),
         }
+    }
+
+    /// Every word with which a session may end.
+    pub(crate) fn ends() -> BTreeSet<&'static str> {
+        let refused = OpenResult::ALL.iter().filter(|result| **result != OpenResult::Ok);
+        let failed = refused.map(|result| Failure::Answered(*result)).chain([
+            Failure::TunnelLost,
+            Failure::NoAnswer,
+            Failure::NoMember,
+            Failure::UnknownResource,
+            Failure::CallerGone,
+            Failure::GatewayFull,
+            Failure::Stopping,
+        ]);
+        let cut = ResetReason::ALL.iter().map(|reason| Self::Cut(*reason));
+        failed.map(Self::NotOpened).chain(cut).chain([Self::Closed]).map(Self::as_str).collect()
     }
 }
 
@@ -341,6 +357,17 @@ mod tests {
     fn attempt() -> Attempt {
         let (candidates, chosen) = (Vec::new(), AgentId::from_random(2));
         Attempt { candidates, chosen, rule: Rule::Only, result: "ok", took: Duration::ZERO }
+    }
+
+    #[test]
+    fn every_end_is_explained() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/observe.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let ends = Outcome::ends();
+        assert!(ends.contains("closed") && ends.contains("no_member") && !ends.contains("ok"), "{ends:?}");
+        for end in ends {
+            assert!(page.contains(&format!("`{end}`")), "docs/observe.md does not explain {end}");
+        }
     }
 
     #[test]

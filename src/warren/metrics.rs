@@ -1,9 +1,11 @@
 //! Metrics of the process itself, and the catalogue of all that the program has.
 
+use std::path::Path;
+
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use warren_core::catalogue::{Kind, Metric};
 
-use crate::telemetry::process::Usage;
+use crate::telemetry::process::{Space, Usage};
 
 // The names that every Prometheus dashboard knows, so without our prefix.
 pub(crate) const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
@@ -11,6 +13,8 @@ pub(crate) const OPEN_FDS: &str = "process_open_fds";
 pub(crate) const CPU_SECONDS_TOTAL: &str = "process_cpu_seconds_total";
 pub(crate) const START_TIME_SECONDS: &str = "process_start_time_seconds";
 pub(crate) const BUILD_INFO: &str = "warren_build_info";
+pub(crate) const DATA_AVAILABLE_BYTES: &str = "warren_data_available_bytes";
+pub(crate) const DATA_SIZE_BYTES: &str = "warren_data_size_bytes";
 
 pub(crate) const CATALOGUE: &[Metric] = &[
     Metric { name: RESIDENT_BYTES, kind: Kind::Gauge, labels: &[], help: "Resident memory of the process." },
@@ -32,6 +36,18 @@ pub(crate) const CATALOGUE: &[Metric] = &[
         kind: Kind::Gauge,
         labels: &["version"],
         help: "One, with the version as a label.",
+    },
+    Metric {
+        name: DATA_AVAILABLE_BYTES,
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Bytes that this process may still write to the file system of its data folder.",
+    },
+    Metric {
+        name: DATA_SIZE_BYTES,
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Size of the file system of the data folder.",
     },
 ];
 
@@ -58,15 +74,17 @@ pub(crate) fn describe_all() {
     }
 }
 
-/// Reads /proc anew; called for each scrape. Returns what the recorder cannot say, in Prometheus' text format: its
+/// Reads /proc and the data folder's file system anew; called for each scrape. Returns what the recorder cannot say, in Prometheus' text format: its
 /// counters are whole numbers, and processor time in whole seconds makes bad rates.
-pub(crate) fn record_process() -> String {
-    let usage = Usage::now();
+pub(crate) fn record_process(data_dir: &Path) -> String {
+    let (usage, space) = (Usage::now(), Space::of(data_dir));
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let values = [
         (RESIDENT_BYTES, usage.resident_bytes.map(|bytes| bytes as f64)),
         (OPEN_FDS, usage.open_fds.map(|fds| fds as f64)),
         (START_TIME_SECONDS, usage.started_s),
+        (DATA_AVAILABLE_BYTES, space.map(|space| space.available_bytes as f64)),
+        (DATA_SIZE_BYTES, space.map(|space| space.size_bytes as f64)),
     ];
     for (name, value) in values {
         if let Some(value) = value {

@@ -1,6 +1,9 @@
 //! Logs and metrics of a server process.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{
@@ -35,11 +38,18 @@ pub(crate) enum LogFormat {
 pub(crate) struct Telemetry {
     filter: reload::Handle<EnvFilter, Registry>,
     prometheus: Option<PrometheusHandle>,
+    data_dir: PathBuf,
 }
 
 impl Telemetry {
-    /// Sets up the process's log, and its metrics if they will be read. Call once.
-    pub(crate) fn start(filter: &str, format: LogFormat, with_metrics: bool) -> Result<Self, Failure> {
+    /// Sets up the process's log, and its metrics if they will be read; they tell of the space in `data_dir`, too. Call
+    /// once.
+    pub(crate) fn start(
+        filter: &str,
+        format: LogFormat,
+        with_metrics: bool,
+        data_dir: &Path,
+    ) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(read_filter(filter)?);
         let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
         let lines = match format {
@@ -49,7 +59,7 @@ impl Telemetry {
         let twice = |error| Failure::usage("logging is set up already").because(error);
         tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(twice)?;
         let prometheus = if with_metrics { Some(install_recorder()?) } else { None };
-        Ok(Self { filter: handle, prometheus })
+        Ok(Self { filter: handle, prometheus, data_dir: data_dir.to_owned() })
     }
 
     /// Takes another log filter from here on.
@@ -63,7 +73,7 @@ impl Telemetry {
     /// All metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
         let Some(prometheus) = &self.prometheus else { return String::new() };
-        let cpu = metrics::record_process();
+        let cpu = metrics::record_process(&self.data_dir);
         without_the_gone(&prometheus.render()) + &cpu
     }
 
@@ -78,7 +88,7 @@ impl Telemetry {
     #[cfg(test)]
     pub(crate) fn detached() -> Self {
         let (_, filter) = reload::Layer::new(EnvFilter::new("off"));
-        Self { filter, prometheus: Some(recorder().build_recorder().handle()) }
+        Self { filter, prometheus: Some(recorder().build_recorder().handle()), data_dir: PathBuf::from(".") }
     }
 }
 

@@ -39,6 +39,7 @@ fn gateway_and_agent_show_what_the_readme_says() {
         }
         assert!(http::sum(text, "process_resident_memory_bytes", "") > 1e6, "{text}");
         assert_eq!(http::sum(text, "warren_build_info", "version"), 1.0, "{text}");
+        assert!(http::sum(text, "warren_data_available_bytes", "") > 0.0, "{text}");
         assert!(http::sum(text, "warren_tunnel_frames_total", "in") > 0.0, "{text}");
     }
     for name in [
@@ -57,6 +58,7 @@ fn gateway_and_agent_show_what_the_readme_says() {
         assert!(http::names(&shown[0]).contains(&name), "{name} of the gateway");
     }
     for name in [
+        "warren_agent_info",
         "warren_agent_tunnels",
         "warren_agent_sessions",
         "warren_agent_sessions_total",
@@ -76,6 +78,12 @@ fn gateway_and_agent_show_what_the_readme_says() {
     assert_eq!(http::sum(&shown[0], "warren_gateway_tunnels", "site"), 2.0);
     assert_eq!(http::sum(&shown[0], "warren_gateway_members", "status=\"active\""), 1.0, "{}", shown[0]);
     assert_eq!(http::sum(&shown[1], "warren_agent_tunnels", ""), 2.0);
+    assert_eq!(
+        http::sum(&shown[1], "warren_agent_info", "group=\"site\",member=\"agent-1\""),
+        1.0,
+        "{}",
+        shown[1]
+    );
     assert_eq!(http::sum(&shown[1], "warren_raft_is_leader", ""), 1.0);
     assert_eq!(http::sum(&shown[1], "warren_group_revision", ""), 2.0);
     for address in [gateway, agent] {

@@ -27,6 +27,7 @@ use crate::{
     identity::{Folder, Identity, StoredIdentityError},
     inspection::GatewayTls,
     membership::Membership,
+    metrics,
     peers::{Dialer, Listener},
     probes::Probes,
     renewal::{Again, Renewal},
@@ -84,6 +85,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         group_name: identity.facts.group_name.clone(),
         peer,
     };
+    tell_metrics(&facts, &config.name);
 
     let group = open_group(&config, &facts, &identity).await?;
     let (live, _) = watch::channel(Arc::new(config.live.clone()));
@@ -131,6 +133,14 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     };
     let readiness = readiness::Board::new();
     Ok(Agent { config, facts, group, live, sessions, tunnels, uplink_status, readiness, parts })
+}
+
+/// Whoever watches must see an agent that has no tunnel yet, and whose it is.
+fn tell_metrics(facts: &Ready, name: &str) {
+    let labels =
+        [("group", facts.group_name.clone()), ("member", name.to_owned()), ("id", facts.id.to_string())];
+    ::metrics::gauge!(metrics::INFO, &labels).set(1.0);
+    ::metrics::gauge!(metrics::TUNNELS).set(0.0);
 }
 
 async fn bind(config: &AgentConfig, folder: &Folder) -> Result<TcpListener, StartError> {

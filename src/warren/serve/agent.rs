@@ -38,7 +38,8 @@ pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
 
 async fn serve(args: &AgentArgs, config: AgentConfig) -> anyhow::Result<()> {
     let filter = config.live.log.as_deref().unwrap_or(FILTER_DEFAULT);
-    let telemetry = Telemetry::start(filter, args.log.format.unwrap_or_default(), config.metrics.is_some())?;
+    let format = args.log.format.unwrap_or_default();
+    let telemetry = Telemetry::start(filter, format, config.metrics.is_some(), &config.data_dir)?;
     let signals = Signals::listen()?;
     limits::raise_open_files();
     if args.stop_with_stdin {

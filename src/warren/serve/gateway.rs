@@ -58,7 +58,8 @@ async fn serve(args: &GatewayArgs, config: GatewayConfig, format: Format) -> any
         FileLogFormat::Text => LogFormat::Text,
         FileLogFormat::Json => LogFormat::Json,
     };
-    let telemetry = Telemetry::start(&config.log.filter, log_format, config.metrics.is_some())?;
+    let telemetry =
+        Telemetry::start(&config.log.filter, log_format, config.metrics.is_some(), &config.data_dir)?;
     let signals = Signals::listen()?;
     limits::raise_open_files();
     if args.stop_with_stdin {

@@ -1,6 +1,6 @@
-//! What the process uses, read from /proc.
+//! What the process uses, read from /proc, and what its disk has left.
 
-use std::fs;
+use std::{fs, path::Path};
 
 /// A moment's account. A value that cannot be read is absent.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +26,24 @@ impl Usage {
                 .zip(boot_seconds(&system))
                 .map(|(started, boot)| boot as f64 + started as f64 / ticks as f64),
         }
+    }
+}
+
+/// The file system that a folder is on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Space {
+    /// What is left for whoever is not root.
+    pub(crate) available_bytes: u64,
+    pub(crate) size_bytes: u64,
+}
+
+impl Space {
+    /// `None` while the folder is not there. A file system that hangs holds its caller up, as it does everything else of
+    /// a process whose data is on it.
+    pub(crate) fn of(folder: &Path) -> Option<Self> {
+        let found = rustix::fs::statvfs(folder).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Some(Self { available_bytes: bytes(found.f_bavail), size_bytes: bytes(found.f_blocks) })
     }
 }
 
@@ -70,5 +88,13 @@ mod tests {
         assert!(usage.open_fds.unwrap() >= 3);
         assert!(usage.started_s.unwrap() > 1.6e9);
         assert!(usage.cpu_seconds.is_some());
+    }
+
+    #[test]
+    fn a_folder_tells_the_space_that_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = Space::of(folder.path()).unwrap();
+        assert!(space.available_bytes > 0 && space.available_bytes <= space.size_bytes, "{space:?}");
+        assert!(Space::of(&folder.path().join("missing")).is_none());
     }
 }
