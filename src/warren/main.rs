@@ -21,6 +21,8 @@ mod cli;
 mod client;
 mod commands;
 mod context;
+#[cfg(test)]
+mod dashboards;
 mod demo;
 mod exit;
 mod limits;

@@ -45,6 +45,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     let named = [
         "README.md",
         "CONTRIBUTING.md",
+        "grafana/README.md",
         "helm/README.md",
         "helm/warren-gateway/README.md",
         "helm/warren-agent/README.md",
