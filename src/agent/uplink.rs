@@ -137,6 +137,12 @@ impl Uplink {
                 };
                 self.tasks.spawn(tunnel.run());
             }
+            Command::Release { slot, epoch } => {
+                tracing::info!(slot, epoch, "tunnel moved to a gateway that had none");
+                if let Some(handle) = self.tunnels.lock().get(&epoch) {
+                    handle.close(CloseReason::Recycled, "tunnel moved to another gateway");
+                }
+            }
             Command::Recycle { slot, epoch } => {
                 tracing::warn!(slot, epoch, "gateway took the tunnel and never used it, making another");
                 if let Some(handle) = self.tunnels.lock().get(&epoch) {

@@ -11,6 +11,9 @@
 //! [`Uplink::draining`], [`Uplink::ended`]), call [`Uplink::handle_timeout`] when [`Uplink::poll_timeout`] is due, and
 //! carry out every [`Command`] that [`Uplink::poll_command`] gives. Connections are named by their epoch, which only
 //! grows: news of a connection that its slot has left behind changes nothing.
+//!
+//! Tunnels to several gateways stay spread: while a gateway has none and another has two, one of the two looks for it
+//! now and then. The old connection is kept until the new one is verified, and then released.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +23,10 @@ use std::{
 use crate::backoff::Backoff;
 
 mod slot;
+mod spread;
 
 use slot::{Phase, Slot};
+use spread::seeking;
 
 /// A connected tunnel that the gateway has not used by then is made again.
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(20);
@@ -29,6 +34,10 @@ pub const VERIFY_WITHIN: Duration = Duration::from_secs(20);
 pub const AVOID_DRAINING: Duration = Duration::from_secs(30);
 /// The shortest wait after trouble that somebody has to mend.
 pub const PATIENT_MIN: Duration = Duration::from_secs(5);
+/// The shortest wait before a gateway without a tunnel is looked for.
+pub const SEEK_MIN: Duration = Duration::from_secs(2);
+/// Connections that gateways drain and that are remembered.
+const LEAVING_MAX: usize = 32;
 /// Between the first dials of two slots, so that a start is no burst.
 pub const STAGGER: Duration = Duration::from_millis(250);
 
@@ -39,6 +48,8 @@ pub enum Command {
     Dial { slot: usize, gateway: usize, epoch: u64 },
     /// Close this connection: the gateway accepted it and never used it.
     Recycle { slot: usize, epoch: u64 },
+    /// Close this connection, the slot has another one: its sessions go on over the slot that shares its gateway.
+    Release { slot: usize, epoch: u64 },
 }
 
 /// Why a connection ended, or did not come up.
@@ -96,6 +107,13 @@ pub struct Uplink {
     gateways: Vec<Gateway>,
     epoch: u64,
     commands: VecDeque<Command>,
+    /// Connections that gateways drain, by epoch, at most [`LEAVING_MAX`].
+    leaving: VecDeque<(u64, usize)>,
+    /// When a slot looks for a gateway without a tunnel.
+    seek: Option<Instant>,
+    seek_backoff: Backoff,
+    /// From the last one given, for the next look.
+    random: u64,
     revoked: bool,
     /// No further dials.
     stopped: bool,
@@ -116,6 +134,10 @@ impl Uplink {
             gateways: (0..gateways.max(1)).map(|_| Gateway::default()).collect(),
             epoch: 0,
             commands: VecDeque::new(),
+            leaving: VecDeque::new(),
+            seek: None,
+            seek_backoff: seeking(),
+            random: 0,
             revoked: false,
             stopped: false,
         }
@@ -131,27 +153,54 @@ impl Uplink {
     /// The gateway has used the connection: it carries data.
     pub fn verified(&mut self, slot: usize, epoch: u64, now: Instant) {
         self.revoked = false;
-        let Some(slot) = self.current(slot, epoch) else { return };
-        slot.verified(now);
-        let gateway = slot.gateway();
+        let Some(known) = self.current(slot, epoch) else { return };
+        let released = known.verified(now);
+        let gateway = known.gateway();
         self.gateways[gateway] = Gateway::default();
+        self.commands.extend(released.map(|epoch| Command::Release { slot, epoch }));
+        self.plan_seek(now);
     }
 
     /// The gateway is about to stop. The connection lives on for what it carries; the slot looks for another one.
     pub fn draining(&mut self, slot: usize, epoch: u64, now: Instant, random: u64) {
-        let Some(slot) = self.current(slot, epoch) else { return };
-        let gateway = slot.gateway();
-        slot.ended(Ending::Closed, now, random);
+        self.random = random;
+        let Some(gateway) = self.spare_ended(slot, epoch).or_else(|| {
+            let slot = self.current(slot, epoch)?;
+            let gateway = slot.gateway();
+            slot.ended(Ending::Closed, now, random);
+            Some(gateway)
+        }) else {
+            return;
+        };
         self.gateways[gateway].avoid_until = Some(now + AVOID_DRAINING);
+        if self.leaving.len() == LEAVING_MAX {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back((epoch, gateway));
+        self.plan_seek(now);
     }
 
     /// The connection ended or did not come up. `random` is any evenly spread 64 bits.
     pub fn ended(&mut self, slot: usize, epoch: u64, ending: Ending, now: Instant, random: u64) {
-        let Some(slot) = self.current(slot, epoch) else { return };
-        let gateway = slot.gateway();
-        slot.ended(ending, now, random);
+        self.random = random;
+        if let Some(left) = self.leaving.iter().position(|(left, _)| *left == epoch) {
+            // The process that drained is gone, and the next one may be there soon.
+            let gateway = self.leaving.remove(left).map_or(0, |(_, gateway)| gateway);
+            self.gateways[gateway].avoid_until = None;
+            (self.seek, self.seek_backoff) = (None, seeking());
+            return self.plan_seek(now);
+        }
+        let Some(gateway) = self.spare_ended(slot, epoch).or_else(|| {
+            let slot = self.current(slot, epoch)?;
+            let gateway = slot.gateway();
+            slot.ended(ending, now, random);
+            Some(gateway)
+        }) else {
+            return;
+        };
         self.revoked |= ending == Ending::Revoked;
         self.gateways[gateway].failures = self.gateways[gateway].failures.saturating_add(1);
+        self.plan_seek(now);
     }
 
     /// There is a new certificate: slots that wait because the old one was refused try again at once.
@@ -162,13 +211,14 @@ impl Uplink {
     /// No further dials; connections that are up are not touched.
     pub fn stop(&mut self) {
         self.stopped = true;
-        self.commands.retain(|command| matches!(command, Command::Recycle { .. }));
+        self.commands.retain(|command| !matches!(command, Command::Dial { .. }));
     }
 
     /// When [`Self::handle_timeout`] is due; `None` when nothing is waited for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let waits = self.slots.iter().filter(|slot| !(self.stopped && slot.is_waiting()));
-        waits.filter_map(Slot::deadline).min()
+        let seek = self.seek.filter(|_| !self.stopped);
+        waits.filter_map(Slot::deadline).chain(seek).min()
     }
 
     /// Does what is due at `now`.
@@ -187,6 +237,13 @@ impl Uplink {
                 Phase::Waiting { .. } | Phase::Dialling | Phase::Verified { .. } => {}
             }
         }
+        if !self.stopped && self.seek.is_some_and(|due| due <= now) {
+            self.seek = None;
+            match self.doubled() {
+                Some(number) if !self.is_held(self.choose(number, now)) => self.dial(number, now),
+                _ => self.plan_seek(now),
+            }
+        }
     }
 
     /// What to do next; call until `None` after every other call.
@@ -196,7 +253,7 @@ impl Uplink {
 
     /// Tunnels that are verified.
     pub fn verified_count(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot.phase(), Phase::Verified { .. })).count()
+        self.slots.iter().filter(|slot| slot.is_verified()).count()
     }
 
     /// The last word of a gateway was that this agent is revoked.
@@ -216,18 +273,9 @@ impl Uplink {
         self.commands.push_back(Command::Dial { slot: number, gateway, epoch: self.epoch });
     }
 
-    /// The gateway with the fewest of our tunnels, then with the fewest failures; ties go round by slot, so that slots
-    /// spread over gateways of which nothing is known yet.
-    fn choose(&self, number: usize, now: Instant) -> usize {
-        let count = self.gateways.len();
-        let burden = |&gateway: &usize| {
-            let known = &self.gateways[gateway];
-            let avoided = known.avoid_until.is_some_and(|until| now < until);
-            let held = self.slots.iter().filter(|slot| slot.holds(gateway)).count();
-            let turn = (gateway + count - number % count) % count;
-            (avoided, held, known.failures, turn)
-        };
-        (0..count).min_by_key(burden).unwrap_or(0)
+    /// The connection that a slot has kept beside the one that it makes has ended; gives its gateway.
+    fn spare_ended(&mut self, slot: usize, epoch: u64) -> Option<usize> {
+        self.slots.get_mut(slot)?.spare_ended(epoch)
     }
 
     fn current(&mut self, slot: usize, epoch: u64) -> Option<&mut Slot> {

@@ -27,17 +27,29 @@ pub(super) struct Slot {
     phase: Phase,
     gateway: usize,
     epoch: u64,
+    /// The verified connection that is kept while another is made to take its place.
+    spare: Option<Spare>,
     quick: Backoff,
     patient: Backoff,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Spare {
+    gateway: usize,
+    epoch: u64,
+    since: Instant,
 }
 
 impl Slot {
     pub(super) fn waiting_until(until: Instant) -> Self {
         let phase = Phase::Waiting { until, refused: false };
-        Self { phase, gateway: 0, epoch: 0, quick: quick(), patient: patient() }
+        Self { phase, gateway: 0, epoch: 0, spare: None, quick: quick(), patient: patient() }
     }
 
     pub(super) fn dial(&mut self, gateway: usize, epoch: u64) {
+        if let Phase::Verified { since } = self.phase {
+            self.spare = Some(Spare { gateway: self.gateway, epoch: self.epoch, since });
+        }
         (self.phase, self.gateway, self.epoch) = (Phase::Dialling, gateway, epoch);
     }
 
@@ -47,10 +59,17 @@ impl Slot {
         }
     }
 
-    pub(super) fn verified(&mut self, now: Instant) {
+    /// Gives the connection that is not needed any more.
+    pub(super) fn verified(&mut self, now: Instant) -> Option<u64> {
         if matches!(self.phase, Phase::Dialling | Phase::Unproven { .. }) {
             self.phase = Phase::Verified { since: now };
         }
+        self.spare.take().map(|spare| spare.epoch)
+    }
+
+    /// Forgets the connection that was kept, if that is the one; gives its gateway.
+    pub(super) fn spare_ended(&mut self, epoch: u64) -> Option<usize> {
+        self.spare.take_if(|spare| spare.epoch == epoch).map(|spare| spare.gateway)
     }
 
     pub(super) fn recycling(&mut self) {
@@ -62,6 +81,10 @@ impl Slot {
             let uptime = now.saturating_duration_since(since);
             self.quick.connected_for(uptime);
             self.patient.connected_for(uptime);
+        }
+        if let Some(Spare { gateway, epoch, since }) = self.spare.take() {
+            (self.phase, self.gateway, self.epoch) = (Phase::Verified { since }, gateway, epoch);
+            return;
         }
         let refused = ending.needs_people();
         let wait = match refused {
@@ -89,6 +112,15 @@ impl Slot {
     /// Whether it has, or is about to have, a tunnel to `gateway`.
     pub(super) fn holds(&self, gateway: usize) -> bool {
         !self.is_waiting() && self.gateway == gateway
+    }
+
+    /// It has a connection through which the gateway has carried data.
+    pub(super) fn is_verified(&self) -> bool {
+        matches!(self.phase, Phase::Verified { .. }) || self.spare.is_some()
+    }
+
+    pub(super) fn has_spare(&self) -> bool {
+        self.spare.is_some()
     }
 
     pub(super) fn is_waiting(&self) -> bool {

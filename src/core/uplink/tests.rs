@@ -132,6 +132,78 @@ fn a_draining_gateway_is_left_for_another_while_its_tunnel_lives_on() {
     assert_eq!(world.uplink.verified_count(), 1, "the end of the old tunnel is no news");
 }
 
+/// Two slots on gateway 1, because gateway 0 drained.
+fn doubled() -> World {
+    let mut world = World::new(2, 2);
+    world.pass(Duration::ZERO);
+    world.pass(STAGGER);
+    world.up(0, 1);
+    world.up(1, 2);
+    world.uplink.draining(0, 1, world.now, u64::MAX);
+    assert_eq!(world.step(), [dial(0, 1, 3)], "the one that drains is avoided");
+    world.up(0, 3);
+    world
+}
+
+/// Steps until it looks for gateway 0; gives the slot and the epoch.
+fn looks(world: &mut World) -> (usize, u64) {
+    for _ in 0..10 {
+        match world.step()[..] {
+            [] => {}
+            [Command::Dial { slot, gateway: 0, epoch }] => return (slot, epoch),
+            ref other => panic!("{other:?}"),
+        }
+    }
+    panic!("it never looks");
+}
+
+#[test]
+fn tunnels_spread_again_when_a_gateway_is_back() {
+    let mut world = doubled();
+    let due = world.uplink.poll_timeout().unwrap() - world.now;
+    let soonest = AVOID_DRAINING - Duration::from_secs(1) + SEEK_MIN;
+    assert!(due >= soonest && due <= AVOID_DRAINING + SEEK_MIN + Duration::from_secs(5), "{due:?}");
+    // Once the process that drained is gone, another may be there soon.
+    world.end(0, 1, Ending::Closed, u64::MAX);
+    let due = world.uplink.poll_timeout().unwrap() - world.now;
+    assert!(due <= SEEK_MIN + Duration::from_secs(5), "{due:?}");
+    for _ in 0..5 {
+        let (slot, epoch) = looks(&mut world);
+        assert_eq!(world.uplink.verified_count(), 2, "the old connection is kept meanwhile");
+        world.end(slot, epoch, Ending::Unreachable, u64::MAX);
+        assert_eq!(world.uplink.verified_count(), 2, "and stays when the look came to nothing");
+    }
+    let (slot, epoch) = looks(&mut world);
+    world.up(slot, epoch);
+    assert_eq!((slot, world.commands()), (1, vec![Command::Release { slot, epoch: 2 }]));
+    assert_eq!(world.uplink.poll_timeout(), None, "spread again, and nothing to look for");
+    world.end(slot, 2, Ending::Closed, 0);
+    assert_eq!(world.uplink.verified_count(), 2);
+}
+
+#[test]
+fn a_connection_that_ends_while_another_is_made_leaves_the_slot_to_that() {
+    let mut world = doubled();
+    let (slot, epoch) = looks(&mut world);
+    world.end(slot, 2, Ending::Lost, u64::MAX);
+    assert_eq!(world.uplink.verified_count(), 1);
+    world.end(slot, epoch, Ending::Unreachable, u64::MAX);
+    assert!(world.uplink.next_dial(slot).is_some());
+    let mut world = doubled();
+    let (slot, epoch) = looks(&mut world);
+    world.end(slot, 2, Ending::Lost, u64::MAX);
+    world.up(slot, epoch);
+    assert_eq!((world.uplink.verified_count(), world.commands()), (2, vec![]));
+}
+
+#[test]
+fn a_gateway_that_drained_is_better_than_one_that_fails() {
+    let mut world = doubled();
+    world.end(0, 3, Ending::Lost, 0);
+    world.end(1, 2, Ending::Lost, 0);
+    let [Command::Dial { gateway: 0, .. }, ..] = world.step()[..] else { panic!("gateway 0 may be back") };
+}
+
 #[test]
 fn the_only_gateway_is_dialled_even_while_it_drains() {
     let mut world = World::new(1, 1);
