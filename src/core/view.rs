@@ -51,3 +51,62 @@ impl GroupView {
         self.leader == Some(self.me)
     }
 }
+
+/// What a member's word on its group is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// How often the group was founded or recovered.
+    pub epoch: u64,
+    /// It is in touch with a majority.
+    pub quorum: bool,
+    pub applied: u64,
+    pub term: u64,
+}
+
+impl Word {
+    /// Whose word to take: of those of the latest epoch, whoever is in touch with a majority knows best, then whoever has
+    /// applied most. Gives the index.
+    pub fn best(said: impl Iterator<Item = Self>) -> Option<usize> {
+        let worth = |word: &Self| (word.epoch, word.quorum, word.applied, word.term);
+        said.enumerate().max_by_key(|(_, word)| worth(word)).map(|(index, _)| index)
+    }
+
+    /// Whether it may take the place of what was `known`. An epoch has one log, so whoever has applied less knows nothing
+    /// newer: what people took out must not come back because those who heard of it are gone.
+    pub const fn supersedes(self, known: Self) -> bool {
+        self.epoch > known.epoch || self.epoch == known.epoch && self.applied >= known.applied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: Word = Word { epoch: 1, quorum: true, applied: 9, term: 2 };
+
+    #[test]
+    fn the_best_informed_is_in_touch_with_a_majority() {
+        let cut_off = Word { quorum: false, applied: 99, term: 40, ..KNOWN };
+        let behind = Word { applied: 8, ..KNOWN };
+        let recovered = Word { epoch: 2, quorum: false, applied: 1, term: 1 };
+        assert_eq!(Word::best([cut_off, behind, KNOWN].into_iter()), Some(2));
+        assert_eq!(Word::best([behind, cut_off].into_iter()), Some(0));
+        assert_eq!(Word::best([KNOWN, recovered].into_iter()), Some(1));
+        assert_eq!(Word::best(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn what_is_known_is_not_forgotten() {
+        let table = [
+            (Word { applied: 10, ..KNOWN }, true),
+            (Word { quorum: false, ..KNOWN }, true),
+            (Word { applied: 8, ..KNOWN }, false),
+            (Word { applied: 8, term: 3, ..KNOWN }, false),
+            (Word { epoch: 2, applied: 8, ..KNOWN }, true),
+            (Word { epoch: 0, applied: 10, ..KNOWN }, false),
+        ];
+        for (said, expected) in table {
+            assert_eq!(said.supersedes(KNOWN), expected, "{said:?}");
+        }
+    }
+}

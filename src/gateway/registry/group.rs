@@ -15,6 +15,7 @@ use tracing::{debug, info};
 use warren_core::{
     balance::{Balancer, Opened, RetryBudget},
     id::{AgentId, GroupId},
+    view::Word,
 };
 use warren_tunnel::{CloseReason, Liveness};
 use warren_wire::{convert::Snapshot, v1::control_client::ControlClient};
@@ -235,19 +236,32 @@ impl Group {
 }
 
 impl State {
-    /// Of those of the latest epoch, whoever is in touch with a majority knows best, then whoever has applied most.
+    /// Of those of the latest epoch, takes the best word there is, unless more is known already: then only how the group does
+    /// now is taken from it.
     fn choose_view(&mut self) {
         let present = self.members.values().filter(|member| !member.tunnels.is_empty());
-        let told: Vec<_> = present.filter_map(|member| member.snapshot.as_ref()).collect();
-        self.epoch = told.iter().map(|snapshot| snapshot.epoch).fold(self.epoch, u64::max);
-        let best = told
-            .into_iter()
-            .filter(|snapshot| snapshot.epoch >= self.epoch)
-            .max_by_key(|snapshot| (snapshot.quorum, snapshot.applied, snapshot.term));
-        if let Some(best) = best {
-            self.view = Some(best.clone());
-        }
+        let mut said: Vec<_> = present.filter_map(|member| member.snapshot.as_ref()).collect();
+        self.epoch = said.iter().map(|said| said.epoch).fold(self.epoch, u64::max);
+        said.retain(|said| said.epoch >= self.epoch);
+        let Some(best) = Word::best(said.iter().map(|said| word(said))).map(|index| said[index].clone())
+        else {
+            return;
+        };
+        self.view = Some(match self.view.take() {
+            Some(known) if !word(&best).supersedes(word(&known)) => {
+                let (quorum, leader) = (best.quorum, best.leader);
+                match (known.quorum, known.leader) == (quorum, leader) {
+                    true => known,
+                    false => Arc::new(Snapshot { quorum, leader, ..(*known).clone() }),
+                }
+            }
+            _ => best,
+        });
     }
+}
+
+fn word(said: &Snapshot) -> Word {
+    Word { epoch: said.epoch, quorum: said.quorum, applied: said.applied, term: said.term }
 }
 
 impl Member {

@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use warren_core::{state::Verdict, status::GroupHealth};
+use warren_core::{
+    state::{Intent, Verdict},
+    status::GroupHealth,
+};
 use warren_tunnel::Liveness;
 
 use super::*;
@@ -96,6 +99,21 @@ async fn after_a_recovery_the_former_members_are_neither_heard_nor_used() {
     registry.remove(&one.tunnel);
     registry.observe(&two.tunnel, Snapshot { applied: 91, ..snapshot(2, &[1, 2], &["db", "old"]) });
     assert!(!matches!(plan(&registry), Planned::Chosen(_)));
+}
+
+#[tokio::test]
+async fn what_people_took_out_does_not_come_back_with_who_has_not_heard() {
+    let registry = Registry::default();
+    let (one, two) = (connect(&registry, 1, echoing).await, connect(&registry, 2, echoing).await);
+    let mut view = Snapshot { applied: 9, ..snapshot(1, &[1, 2], &["db"]) };
+    view.members.get_mut(&agent(2)).unwrap().intent = Intent::Draining;
+    registry.observe(&two.tunnel, Snapshot { quorum: false, ..snapshot(2, &[1, 2], &["db"]) });
+    registry.observe(&one.tunnel, view);
+    registry.remove(&one.tunnel);
+    registry.observe(&two.tunnel, Snapshot { quorum: false, ..snapshot(2, &[1, 2], &["db"]) });
+    assert!(matches!(plan(&registry), Planned::Nobody(_)), "member 2 drains");
+    let observed = registry.group(group()).unwrap();
+    assert!(!observed.view.as_ref().unwrap().quorum, "and how the group does is fresh all the same");
 }
 
 #[tokio::test]
