@@ -9,7 +9,9 @@
 //!      └────────────────────────────────────────────────┘
 //! ```
 //! Runs are consecutive: one good look among bad ones starts the count anew, so that a thing which answers every other
-//! time stays Suspect instead of swinging between the ends.
+//! time stays Suspect instead of swinging between the ends. A thing that was Up for a short time only needs twice as many
+//! good looks as the time before, so that one which fails in bursts settles too, on the side of caution; after
+//! [`CALM`] good looks it is trusted as before.
 
 use crate::state::Verdict;
 
@@ -17,6 +19,11 @@ use crate::state::Verdict;
 pub const BAD_UNTIL_DOWN: u32 = 3;
 /// Good looks in a row that make a thing Up again.
 pub const GOOD_UNTIL_UP: u32 = 2;
+
+/// The most that are asked of a thing that comes and goes.
+pub const GOOD_UNTIL_UP_MAX: u32 = 16;
+/// Good looks in a row that make past trouble forgotten.
+pub const CALM: u32 = 20;
 
 /// What one look showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +35,27 @@ pub enum Evidence {
 }
 
 /// The judge of one thing. A thing is Up until seen otherwise.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judge {
     verdict: Verdict,
     bad_in_a_row: u32,
     good_in_a_row: u32,
+    /// Good looks in a row that make it Up again.
+    good_until_up: u32,
+    /// It came back, and was not yet Up for long enough to forget that.
+    returned: bool,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self::resume(Verdict::Up)
+    }
 }
 
 impl Judge {
     /// Starts from a verdict that was reached before, so that a restart of the judge changes nothing by itself.
     pub const fn resume(verdict: Verdict) -> Self {
-        Self { verdict, bad_in_a_row: 0, good_in_a_row: 0 }
+        Self { verdict, bad_in_a_row: 0, good_in_a_row: 0, good_until_up: GOOD_UNTIL_UP, returned: false }
     }
 
     /// Takes one look into account; gives the new verdict if it changed.
@@ -57,12 +74,21 @@ impl Judge {
             (Evidence::Certain, _) => Verdict::Down,
             (Evidence::Bad, _) if self.bad_in_a_row >= BAD_UNTIL_DOWN => Verdict::Down,
             (Evidence::Bad, Verdict::Up) => Verdict::Suspect,
-            (Evidence::Good, _) if self.good_in_a_row >= GOOD_UNTIL_UP => Verdict::Up,
+            (Evidence::Good, _) if self.good_in_a_row >= self.good_until_up => Verdict::Up,
             (_, unchanged) => unchanged,
         };
-        let changed = judged != self.verdict;
-        self.verdict = judged;
-        changed.then_some(judged)
+        let before = std::mem::replace(&mut self.verdict, judged);
+        match (before, judged) {
+            (Verdict::Up, Verdict::Up) if self.good_in_a_row >= CALM => {
+                (self.good_until_up, self.returned) = (GOOD_UNTIL_UP, false);
+            }
+            (Verdict::Up, Verdict::Suspect | Verdict::Down) if self.returned => {
+                self.good_until_up = (self.good_until_up * 2).min(GOOD_UNTIL_UP_MAX);
+            }
+            (Verdict::Suspect | Verdict::Down, Verdict::Up) => self.returned = true,
+            _ => {}
+        }
+        (before != judged).then_some(judged)
     }
 
     pub const fn verdict(&self) -> Verdict {
@@ -122,6 +148,20 @@ mod tests {
         assert!(judge.is_undecided());
         assert_eq!(judge.observe(Good), Some(Verdict::Up));
         assert!(!judge.is_undecided());
+    }
+
+    #[test]
+    fn a_thing_that_fails_in_bursts_settles() {
+        let mut judge = Judge::default();
+        let changes = (0..1_000).map(|round| [Bad, Bad, Bad, Good, Good, Good, Good][round % 7]);
+        let changes = changes.filter(|look| judge.observe(*look).is_some()).count();
+        assert!(changes <= 9, "{changes} changes");
+        assert_eq!(judge.verdict(), Verdict::Down);
+        let until_up = (1..).find(|_| judge.observe(Good) == Some(Verdict::Up)).unwrap();
+        assert!(until_up <= GOOD_UNTIL_UP_MAX, "{until_up}");
+        (0..CALM).for_each(|_| _ = judge.observe(Good));
+        let again: Vec<_> = [Bad, Bad, Bad, Good, Good].map(|look| judge.observe(look)).into();
+        assert_eq!(again[4], Some(Verdict::Up), "calm for long enough, it is trusted as before");
     }
 
     proptest! {
