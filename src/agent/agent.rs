@@ -18,6 +18,7 @@ use crate::{
     renewal::Renewal,
     sessions::Sessions,
     uplink::{Tunnels, Uplink, UplinkStatus},
+    vitals::Vitals,
 };
 
 mod build;
@@ -70,6 +71,7 @@ struct Parts {
     uplink: Uplink,
     renewed: mpsc::Receiver<()>,
     probes: Probes,
+    vitals: Vitals,
     membership: Membership,
     renewal: Renewal,
 }
@@ -118,6 +120,7 @@ impl Agent {
         tasks.spawn(parts.listener.run(group.clone(), serving.clone()));
         tasks.spawn(parts.uplink.run(parts.renewed, dialling.clone()));
         tasks.spawn(parts.probes.run(dialling.clone()));
+        tasks.spawn(parts.vitals.run(serving.clone()));
         tasks.spawn(parts.membership.run(dialling.clone()));
         tasks.spawn(parts.renewal.run(serving.clone()));
         tasks.spawn(readiness.clone().run(group.watch(), uplink_status, serving.clone()));

@@ -16,7 +16,7 @@ use tonic::{
     Request, Response, Status,
     transport::{Server, server::Connected},
 };
-use warren_core::{state::Answer, view::GroupView};
+use warren_core::{state::Answer, view::GroupView, vitals::Vitals};
 use warren_group::{Group, ProposeError};
 use warren_wire::{
     convert::{self, Asked},
@@ -46,12 +46,18 @@ pub(crate) struct Desk {
     group: Group,
     identity: Arc<Identity>,
     sessions: watch::Receiver<usize>,
+    vitals: watch::Receiver<Vitals>,
     begun: Instant,
 }
 
 impl Desk {
-    pub(crate) fn new(group: Group, identity: Arc<Identity>, sessions: watch::Receiver<usize>) -> Self {
-        Self { group, identity, sessions, begun: Instant::now() }
+    pub(crate) fn new(
+        group: Group,
+        identity: Arc<Identity>,
+        sessions: watch::Receiver<usize>,
+        vitals: watch::Receiver<Vitals>,
+    ) -> Self {
+        Self { group, identity, sessions, vitals, begun: Instant::now() }
     }
 
     /// Begins to serve one gateway, for as long as the session lasts. `proof` is given when the gateway watches: by then
@@ -71,12 +77,15 @@ impl Desk {
     fn report(&self) -> v1::SelfReport {
         let expires = self.identity.validity().ok();
         let expires = expires.and_then(|validity| validity.not_after.duration_since(UNIX_EPOCH).ok());
-        v1::SelfReport {
+        let mut report = v1::SelfReport {
             resident_bytes: resident_bytes(),
             sessions: u32::try_from(*self.sessions.borrow()).unwrap_or(u32::MAX),
             uptime_s: self.begun.elapsed().as_secs(),
             certificate_expires_s: expires.unwrap_or_default().as_secs(),
-        }
+            ..Default::default()
+        };
+        convert::tell_vitals(&mut report, &self.vitals.borrow());
+        report
     }
 
     /// Tells snapshots until the gateway or the group is gone.

@@ -35,6 +35,7 @@ mod targets;
 #[cfg(test)]
 mod testing;
 mod uplink;
+mod vitals;
 
 pub use agent::{Agent, Readiness, Ready, StartError};
 pub use cloud::CloudError;

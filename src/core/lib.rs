@@ -16,3 +16,4 @@ pub mod status;
 pub mod threads;
 pub mod uplink;
 pub mod view;
+pub mod vitals;

@@ -1,6 +1,9 @@
 //! One member's view of its group: the replicated state, and what it knows of the log that replicates it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{id::AgentId, state::GroupState};
 
@@ -36,6 +39,8 @@ pub struct GroupView {
     /// acknowledgements, a follower by hearing from the leader.
     pub quorum: bool,
     pub roles: BTreeMap<AgentId, Role>,
+    /// Other members that it hears at this moment.
+    pub hears: BTreeSet<AgentId>,
     /// Index of the last entry in this member's log.
     pub last_log: u64,
     /// Index of the last entry that this member knows to be committed.

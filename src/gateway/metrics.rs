@@ -10,12 +10,12 @@ use std::{
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use warren_core::{
     catalogue::{Kind, Metric},
-    status::MemberStatus,
+    status::{GroupHealth, MemberStatus, Why},
 };
 use warren_tunnel::Liveness;
 
 use crate::{
-    registry::{GroupObserved, NotAdmitted, judge},
+    registry::{GroupObserved, NotAdmitted, Standing},
     sessions::Outcome,
 };
 
@@ -23,6 +23,12 @@ use crate::{
 pub const TUNNELS: &str = "warren_gateway_tunnels";
 /// Members by status.
 pub const MEMBERS: &str = "warren_gateway_members";
+/// The group's state.
+pub const GROUP_STATE: &str = "warren_gateway_group_state";
+/// Why the group is in it.
+pub const GROUP_REASON: &str = "warren_gateway_group_reason";
+/// Since when.
+pub const GROUP_STATE_SINCE: &str = "warren_gateway_group_state_since_timestamp_seconds";
 /// Sessions open or being opened.
 pub const SESSIONS: &str = "warren_gateway_sessions";
 /// Sessions that ended, by how.
@@ -47,6 +53,24 @@ pub(crate) const CLOSED: &str = "closed";
 pub const CATALOGUE: &[Metric] = &[
     metric(TUNNELS, Kind::Gauge, &["group"], "Tunnels to this gateway that are verified and alive."),
     metric(MEMBERS, Kind::Gauge, &["group", "status"], "Agents known to this gateway, by their status."),
+    metric(
+        GROUP_STATE,
+        Kind::Gauge,
+        &["group", "state"],
+        "1 for the state that the group is in: awaiting_setup, healthy, at_risk, degraded or down; 0 for the others.",
+    ),
+    metric(
+        GROUP_REASON,
+        Kind::Gauge,
+        &["group", "reason"],
+        "1 for the reason why the group is in its state, such as quorum_thin; 0 for the others.",
+    ),
+    metric(
+        GROUP_STATE_SINCE,
+        Kind::Gauge,
+        &["group"],
+        "When the group came into its state, as this gateway saw it, seconds since the Unix epoch.",
+    ),
     metric(SESSIONS, Kind::Gauge, &["group"], "Sessions that are open or being opened."),
     metric(
         SESSIONS_TOTAL,
@@ -209,7 +233,7 @@ pub(crate) fn certificate(name: &'static str, not_after: SystemTime) {
 }
 
 /// Shows one group as it is now.
-pub(crate) fn show_group(observed: &GroupObserved, sessions: usize) {
+pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, sessions: usize) {
     let label = || observed.label.to_string();
     let tunnels = observed.members.values().flat_map(|member| &member.tunnels);
     let alive = tunnels.filter(|tunnel| tunnel.liveness == Liveness::Alive).count();
@@ -219,21 +243,36 @@ pub(crate) fn show_group(observed: &GroupObserved, sessions: usize) {
         gauge!(CONFIG_REVISION, "group" => label()).set(view.revision as f64);
     }
     let mut members: BTreeMap<MemberStatus, u32> = MemberStatus::ALL.map(|status| (status, 0)).into();
-    for judged in judge(Some(observed), &[]).members.values() {
+    for judged in standing.judgement.members.values() {
         *members.entry(judged.status).or_default() += 1;
     }
     for (status, count) in members {
         gauge!(MEMBERS, "group" => label(), "status" => status.label()).set(f64::from(count));
     }
+    let is = |is: bool| if is { 1.0 } else { 0.0 };
+    let judged = standing.judgement.group;
+    for state in GroupHealth::ALL {
+        gauge!(GROUP_STATE, "group" => label(), "state" => state.label()).set(is(state == judged.status));
+    }
+    for reason in Why::WORDS {
+        gauge!(GROUP_REASON, "group" => label(), "reason" => reason).set(is(reason == judged.why.as_str()));
+    }
+    gauge!(GROUP_STATE_SINCE, "group" => label()).set(standing.since_ms as f64 / 1e3);
 }
 
 /// A group that is no more is shown no more: a gauge cannot be taken back, and one that is no number is left out.
 pub(crate) fn clear_group(label: &str) {
-    for name in [TUNNELS, SESSIONS, CONFIG_REVISION] {
+    for name in [TUNNELS, SESSIONS, CONFIG_REVISION, GROUP_STATE_SINCE] {
         gauge!(name, "group" => label.to_owned()).set(f64::NAN);
     }
     for status in MemberStatus::ALL {
         gauge!(MEMBERS, "group" => label.to_owned(), "status" => status.label()).set(f64::NAN);
+    }
+    for state in GroupHealth::ALL {
+        gauge!(GROUP_STATE, "group" => label.to_owned(), "state" => state.label()).set(f64::NAN);
+    }
+    for reason in Why::WORDS {
+        gauge!(GROUP_REASON, "group" => label.to_owned(), "reason" => reason).set(f64::NAN);
     }
 }
 

@@ -31,7 +31,7 @@ mod tests;
 mod tunnel;
 
 pub(crate) use group::Group;
-pub use judge::{Judgement, judge};
+pub use judge::{Judgement, Standing, judge};
 pub use observed::{GroupObserved, MemberObserved, TunnelObserved};
 pub(crate) use plan::{Chosen, Lease, Planned};
 pub use propose::ProposeError;
@@ -70,6 +70,19 @@ impl Registry {
     pub fn group(&self, group: GroupId) -> Option<Arc<GroupObserved>> {
         let observed = self.known(group)?.observe_all();
         (!observed.members.is_empty()).then(|| Arc::new(observed))
+    }
+
+    /// Who has enrolled in the group and was not revoked, as the store has it.
+    pub(crate) fn enrolled(&self, group: GroupId, agents: Vec<AgentId>) {
+        self.entry(group).stand(|stand| stand.enrolled = agents);
+    }
+
+    /// How the group and its members stand, and since when.
+    pub(crate) fn standing(&self, group: GroupId, now_ms: u64) -> Standing {
+        let group = self.entry(group);
+        let observed = group.observe_all();
+        let observed = (!observed.members.is_empty()).then_some(&observed);
+        group.stand(|stand| stand.note(judge(observed, &stand.enrolled), now_ms))
     }
 
     /// Every group that has an agent, or lately had.

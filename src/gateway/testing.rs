@@ -126,6 +126,8 @@ pub(crate) fn snapshot(member: u64, members: &[u64], resources: &[&str]) -> Snap
         verdicts: BTreeMap::new(),
         document: String::new(),
         own: Default::default(),
+        vitals: Default::default(),
+        hears: None,
     }
 }
 

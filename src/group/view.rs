@@ -1,6 +1,10 @@
 //! What this member tells readers: one value, made anew whenever something in it has changed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::watch, time::sleep};
 use warren_core::{
@@ -88,6 +92,7 @@ pub(crate) fn first(member: &Member) -> GroupView {
         term: 0,
         quorum: false,
         roles: roles(&current.membership),
+        hears: BTreeSet::new(),
         last_log: 0,
         committed: 0,
         applied: current.applied.map_or(0, |id| id.index),
@@ -118,6 +123,7 @@ fn build(member: &Member, metrics: &Metrics, current: Current) -> GroupView {
         quorum: matches!(standing, Standing::Leads | Standing::Follows(_)),
         // As committed: a vote that only the leader knows of dies with it, and nobody should count on it.
         roles: roles(&current.membership),
+        hears: member.watched.hears(Instant::now()).into_iter().collect(),
         last_log: metrics.last_log_index.unwrap_or(0),
         committed: member.log.committed(),
         applied: current.applied.map_or(0, |id| id.index),
@@ -142,6 +148,7 @@ fn differs(one: &GroupView, two: &GroupView) -> bool {
         || place(one) != place(two)
         || one.roles != two.roles
         || one.trouble != two.trouble
+        || one.hears != two.hears
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; indexes stay far below 2^52")]

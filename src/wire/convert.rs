@@ -16,9 +16,11 @@ use crate::v1;
 
 mod command;
 mod snapshot;
+mod vitals;
 
 pub use command::{Asked, Request, read_request};
 pub use snapshot::{Snapshot, SnapshotMember, SnapshotResource, read_snapshot, snapshot};
+pub use vitals::{read_vitals, reading, tell_vitals};
 
 /// Why a message cannot be understood.
 #[derive(Debug, Error)]

@@ -25,7 +25,7 @@ fn a_disabled_member_gets_nothing_new_and_the_last_one_is_guarded() {
 
     let guarded = site.run(&["agents", "disable", &second]);
     assert_eq!(guarded.code, 3, "{guarded:?}");
-    assert!(guarded.stderr.contains("last healthy member"), "{guarded:?}");
+    assert!(guarded.stderr.contains("last_healthy_member"), "{guarded:?}");
     site.run(&["agents", "enable", &first]).ok();
     site.run(&["agents", "weight", &first, "10"]).ok();
     site.run(&["agents", "disable", &second]).ok();

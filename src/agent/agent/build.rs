@@ -34,6 +34,7 @@ use crate::{
     sessions::{Limits, Sessions},
     targets::Targets,
     uplink::{self, Uplink, Wiring},
+    vitals::Vitals,
 };
 
 /// A documentation address (RFC 5737), for the route to anywhere; nothing is sent there.
@@ -104,13 +105,14 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         }
         None => None,
     };
+    let (vitals, vitals_seen) = Vitals::new(config.data_dir.clone());
     let machine = TunnelConfig { resume_within: config.resume_within, ..TunnelConfig::default() };
     let wiring = Wiring {
         gateways: config.gateways.clone(),
         connector,
         tls: tls(shown(), uplink::ALPN)?,
         sessions: sessions.clone(),
-        desk: Desk::new(group.clone(), identity.clone(), sessions.carried()),
+        desk: Desk::new(group.clone(), identity.clone(), sessions.carried(), vitals_seen),
         bundles: Bundles::new(Role::Agent, machine, Budget::default()),
         boot: folder.next_boot(SystemTime::now(), rand::random())?,
     };
@@ -128,6 +130,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         uplink,
         renewed,
         probes: Probes::new(group.clone(), targets, live.subscribe()),
+        vitals,
         membership,
         renewal: Renewal::new(identity, cloud, renewed_tx).with_token(again),
     };

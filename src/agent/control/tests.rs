@@ -21,7 +21,12 @@ async fn founder(site: &Site) -> Member {
 /// The control rpc over one session, as a gateway speaks it.
 async fn client(member: &Member, proof: &Proof) -> ControlClient<Channel> {
     let (_, sessions) = watch::channel(7);
-    let desk = Desk::new(member.group.clone(), member.identity.clone(), sessions);
+    let desk = Desk::new(
+        member.group.clone(),
+        member.identity.clone(),
+        sessions,
+        watch::channel(Default::default()).1,
+    );
     let (near, far) = tokio::io::duplex(64 * 1024);
     tokio::spawn(desk.serve(far, proof.clone()));
     let mut near: Option<DuplexStream> = Some(near);

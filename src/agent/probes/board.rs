@@ -210,6 +210,7 @@ mod tests {
                 term: 0,
                 quorum: true,
                 roles: BTreeMap::new(),
+                hears: Default::default(),
                 last_log: 0,
                 committed: 0,
                 applied: 0,

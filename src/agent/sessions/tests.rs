@@ -20,7 +20,12 @@ async fn agent(site: &Site, limits: Limits) -> Agent {
     let (live_tx, live) = watch::channel(Arc::new(live()));
     let targets = Targets::new(member.group.watch(), live.clone());
     let sessions = Sessions::new(targets, member.group.watch(), live, limits);
-    let desk = Desk::new(member.group.clone(), member.identity.clone(), sessions.carried());
+    let desk = Desk::new(
+        member.group.clone(),
+        member.identity.clone(),
+        sessions.carried(),
+        watch::channel(Default::default()).1,
+    );
     let (near, far) = tokio::io::duplex(256 * 1024);
     let budget = Budget::default();
     let (config, hello) = (Config::default(), Hello::new(1, 1, 0));

@@ -40,6 +40,7 @@ fn site(target: &str, group: Rules, veto: Rules) -> Site {
         term: 0,
         quorum: false,
         roles: BTreeMap::new(),
+        hears: Default::default(),
         last_log: 0,
         committed: 0,
         applied: 0,

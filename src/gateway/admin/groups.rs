@@ -104,7 +104,7 @@ fn shown(gathered: &Gathered) -> Group {
         name: group.name.to_string(),
         customer: group.customer.as_ref().map(|customer| customer.name.to_string()).unwrap_or_default(),
         created_s: group.created_s,
-        state: gathered.judgement.group.status.as_str().to_owned(),
+        state: gathered.standing.judgement.group.status.as_str().to_owned(),
         agents: u32::try_from(agents).unwrap_or(u32::MAX),
     }
 }

@@ -6,16 +6,17 @@ use tonic::Code;
 use warren_core::{
     id::AgentId,
     state::{Verdict, WEIGHT_DEFAULT},
-    status::MemberStatus as Standing,
+    status::{Judged, MemberStatus as Status},
+    vitals::{Vital, Vitals},
 };
 use warren_wire::{
     convert::{self, Snapshot},
-    v1::{GroupStatus, MemberStatus, ResourceVerdict},
+    v1::{self, GroupStatus, MemberStatus, ResourceVerdict},
 };
 
-use super::{Api, error::Problem, resources};
+use super::{Api, clock::now_ms, error::Problem, resources};
 use crate::{
-    registry::{GroupObserved, Judgement, judge},
+    registry::{GroupObserved, Standing},
     store::{AgentRecord, GroupRecord},
 };
 
@@ -25,7 +26,7 @@ pub(super) struct Gathered {
     /// Revoked ones too.
     pub(super) agents: Vec<AgentRecord>,
     pub(super) observed: Option<Arc<GroupObserved>>,
-    pub(super) judgement: Judgement,
+    pub(super) standing: Standing,
 }
 
 impl Api {
@@ -39,8 +40,9 @@ impl Api {
         let observed = self.context.registry.group(group.id);
         let enrolled: Vec<AgentId> =
             agents.iter().filter(|agent| agent.revoked_s.is_none()).map(|agent| agent.id).collect();
-        let judgement = judge(observed.as_deref(), &enrolled);
-        Gathered { group, agents, observed, judgement }
+        self.context.registry.enrolled(group.id, enrolled);
+        let standing = self.context.registry.standing(group.id, now_ms());
+        Gathered { group, agents, observed, standing }
     }
 
     /// What the group last said of itself.
@@ -66,7 +68,7 @@ impl Gathered {
         if agent.revoked_s.is_some() {
             return "Revoked";
         }
-        self.judgement.members.get(&agent.id).map_or(Standing::AwaitingSetup, |judged| judged.status).as_str()
+        self.judged(agent.id).map_or(Status::AwaitingSetup, |judged| judged.status).as_str()
     }
 
     pub(super) fn tunnels_of(&self, agent: AgentId) -> u32 {
@@ -80,17 +82,24 @@ impl Gathered {
     }
 
     pub(super) fn serves(&self, agent: AgentId) -> bool {
-        self.judgement.members.get(&agent).is_some_and(|judged| judged.status.serves())
+        self.judged(agent).is_some_and(|judged| judged.status.serves())
+    }
+
+    fn judged(&self, agent: AgentId) -> Option<&Judged<Status>> {
+        self.standing.judgement.members.get(&agent)
     }
 
     pub(super) fn status(&self, api: &Api) -> GroupStatus {
         let view = self.view();
+        let judged = self.standing.judgement.group;
         let resources = view.iter().flat_map(|view| &view.resources);
         GroupStatus {
             group: self.group.name.to_string(),
             group_id: self.group.id.to_string(),
-            state: self.judgement.group.status.as_str().to_owned(),
-            reason: self.judgement.group.reason.clone(),
+            state: judged.status.as_str().to_owned(),
+            reason: judged.why.to_string(),
+            why: judged.why.as_str().to_owned(),
+            since_ms: self.standing.since_ms,
             leader: view.and_then(|view| view.leader).map(|leader| leader.to_string()).unwrap_or_default(),
             revision: view.map_or(0, |view| view.revision),
             quorum: view.is_some_and(|view| view.quorum),
@@ -123,10 +132,11 @@ impl Gathered {
             Some(known) => known.role.map_or("none", |role| role.as_str()),
             None => "none",
         };
-        let judged = self.judgement.members.get(&id);
+        let judged = self.judged(id);
+        let witness = self.standing.judgement.witness.get(&id).copied().unwrap_or_default();
         let status = match record {
             Some(record) => self.status_of(record),
-            None => judged.map_or(Standing::AwaitingSetup, |judged| judged.status).as_str(),
+            None => judged.map_or(Status::AwaitingSetup, |judged| judged.status).as_str(),
         };
         MemberStatus {
             id: id.to_string(),
@@ -144,8 +154,22 @@ impl Gathered {
                 .and_then(|seen| seen.rtt())
                 .map_or(0, |rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             troubles: view.map(|view| troubles(view, id)).unwrap_or_default(),
+            reason: judged.map(|judged| judged.reason.clone()).unwrap_or_default(),
+            since_ms: self.standing.members_since_ms.get(&id).copied().unwrap_or_default(),
+            heard_by: witness.heard_by,
+            peers_asked: witness.asked,
+            vitals: own.map(|own| vitals(&own.vitals)).unwrap_or_default(),
         }
     }
+}
+
+fn vitals(vitals: &Vitals) -> Vec<v1::Vital> {
+    let known = Vital::ALL.into_iter().filter(|vital| vitals.of(*vital).limit > 0);
+    let shown = |vital: Vital| v1::Vital {
+        name: vital.as_str().to_owned(),
+        reading: Some(convert::reading(vitals.of(vital))),
+    };
+    known.map(shown).collect()
 }
 
 fn troubles(view: &Snapshot, id: AgentId) -> Vec<ResourceVerdict> {

@@ -275,6 +275,9 @@ async fn status_shows_members_by_what_the_gateway_sees() {
     let status = GroupStatusRequest { group: "site".into() };
     let shown = admin.groups().status(status.clone()).await.unwrap().into_inner();
     assert_eq!((shown.leader.as_str(), shown.quorum), (site.agent.to_string().as_str(), true));
+    assert_eq!((shown.state.as_str(), shown.why.as_str()), ("At risk", "one_member"));
+    let again = admin.groups().status(status.clone()).await.unwrap().into_inner();
+    assert!(shown.since_ms > 0 && again.since_ms == shown.since_ms, "a state keeps its time");
     let members: Vec<_> = shown
         .members
         .iter()

@@ -20,7 +20,9 @@ use warren_core::{
 use warren_tunnel::{CloseReason, Liveness};
 use warren_wire::{convert::Snapshot, v1::control_client::ControlClient};
 
-use super::{GroupObserved, MemberObserved, NotAdmitted, Tunnel, read, tunnel::SLOTS_MAX, write};
+use super::{
+    GroupObserved, MemberObserved, NotAdmitted, Tunnel, judge::Stand, read, tunnel::SLOTS_MAX, write,
+};
 
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -28,6 +30,7 @@ pub(crate) struct Group {
     /// What people call it, once that is known.
     label: RwLock<Option<Arc<str>>>,
     state: Mutex<State>,
+    stand: Mutex<Stand>,
     changed: watch::Sender<u64>,
     /// Whether the store knows that the group's log exists.
     pub(crate) founded: AtomicBool,
@@ -70,6 +73,7 @@ impl Group {
             id,
             label: RwLock::default(),
             state: Mutex::new(state),
+            stand: Mutex::default(),
             changed: watch::Sender::new(0),
             founded: AtomicBool::new(false),
         }
@@ -170,6 +174,10 @@ impl Group {
             let seconds = until.saturating_duration_since(now).as_secs();
             info!(group = %self.id, member = %agent, seconds, "member ejected, opens on it failed again and again");
         }
+    }
+
+    pub(super) fn stand<T>(&self, with: impl FnOnce(&mut Stand) -> T) -> T {
+        with(&mut self.stand.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn first_try(&self) {

@@ -12,17 +12,22 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
-use warren_core::id::GroupId;
+use warren_core::id::{AgentId, GroupId};
 use warren_tunnel::CloseReason;
 
 use super::Parts;
 use crate::{
+    admin::now_ms,
     metrics,
     store::{Store, StoreError},
 };
 
 /// How soon a revocation by another gateway on the same store bites here.
 const REVOCATIONS_EVERY: Duration = Duration::from_secs(2);
+/// How exact the time is since which a group is in its state.
+const STANDINGS_EVERY: Duration = Duration::from_secs(1);
+/// Enrolments are rare, and whoever asks for a group's status has them read at once.
+const ENROLLED_EVERY: Duration = Duration::from_secs(30);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -41,8 +46,8 @@ pub(super) async fn run(parts: Parts) {
     let store = parts.foundation.store.clone();
     let seen = AtomicU64::new(0);
     let mut labels = BTreeMap::new();
-    let [mut revocations, mut shows, mut certificates] =
-        [REVOCATIONS_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(|every| {
+    let [mut revocations, mut standings, mut enrolled, mut shows, mut certificates] =
+        [REVOCATIONS_EVERY, STANDINGS_EVERY, ENROLLED_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(|every| {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
@@ -54,6 +59,12 @@ pub(super) async fn run(parts: Parts) {
                     warn!(error = &error as &dyn Error, "revocations not read");
                 }
             }
+            _ = enrolled.tick() => {
+                if let Err(error) = read_enrolled(&parts, &*store).await {
+                    warn!(error = &error as &dyn Error, "enrolled agents not read");
+                }
+            }
+            _ = standings.tick() => stand(&parts),
             _ = shows.tick() => show(&parts, &mut labels),
             _ = certificates.tick() => match parts.certificate.renew_if_due(SystemTime::now()) {
                 Ok(true) => info!("gateway's own certificate renewed"),
@@ -77,11 +88,30 @@ async fn refuse_revoked(parts: &Parts, store: &dyn Store, seen: &AtomicU64) -> R
     Ok(())
 }
 
+async fn read_enrolled(parts: &Parts, store: &dyn Store) -> Result<(), StoreError> {
+    let mut groups: BTreeMap<GroupId, Vec<AgentId>> = BTreeMap::new();
+    for agent in store.agents(None).await?.into_iter().filter(|agent| agent.revoked_s.is_none()) {
+        groups.entry(agent.group).or_default().push(agent.id);
+    }
+    for group in parts.registry.named_groups() {
+        parts.registry.enrolled(group.group, groups.remove(&group.group).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Notes how each group stands, so that it is known since when.
+fn stand(parts: &Parts) {
+    for group in parts.registry.named_groups() {
+        parts.registry.standing(group.group, now_ms());
+    }
+}
+
 fn show(parts: &Parts, labels: &mut BTreeMap<GroupId, Arc<str>>) {
     let mut open = parts.sessions.count();
     let mut shown = BTreeMap::new();
     for group in parts.registry.named_groups() {
-        metrics::show_group(&group, open.remove(&group.group).unwrap_or(0));
+        let standing = parts.registry.standing(group.group, now_ms());
+        metrics::show_group(&group, &standing, open.remove(&group.group).unwrap_or(0));
         shown.insert(group.group, group.label.clone());
     }
     for (_, label) in labels.iter().filter(|(id, label)| shown.get(id) != Some(*label)) {

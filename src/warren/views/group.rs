@@ -22,7 +22,10 @@ pub(crate) struct GroupStatus {
     group: String,
     group_id: String,
     state: String,
+    /// Stable word for the reason.
+    why: String,
     reason: String,
+    since: Moment,
     leader: Option<String>,
     revision: u64,
     quorum: bool,
@@ -44,7 +47,9 @@ impl From<v1::GroupStatus> for GroupStatus {
             group: status.group,
             group_id: status.group_id,
             state: status.state,
+            why: status.why,
             reason: status.reason,
+            since: Moment::from_millis(status.since_ms),
             leader: some(status.leader),
             revision: status.revision,
             quorum: status.quorum,
@@ -86,6 +91,7 @@ impl View for GroupStatus {
         page.field("group", format!("{} ({})", self.group, self.group_id));
         let why = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
         page.field("state", format!("{}{why}", self.state));
+        page.field("since", self.since.full());
         page.field("leader", self.leader_name());
         page.field("revision", self.revision);
         let quorum = match self.quorum {

@@ -10,6 +10,8 @@ pub(crate) struct Member {
     pub(super) id: String,
     pub(super) name: String,
     status: String,
+    reason: String,
+    since: Moment,
     role: String,
     revision: u64,
     tunnels: u32,
@@ -19,7 +21,21 @@ pub(crate) struct Member {
     version: String,
     rtt_us: Option<u64>,
     verdict: Verdict,
+    /// How many of the other members hear it, and how many can be asked.
+    heard_by: u32,
+    peers_asked: u32,
+    vitals: Vec<Vital>,
     troubles: Vec<Trouble>,
+}
+
+/// What it has by its own account.
+#[derive(Debug, Serialize)]
+struct Vital {
+    name: String,
+    used: u64,
+    limit: u64,
+    verdict: &'static str,
+    since: Moment,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,6 +63,8 @@ impl From<v1::MemberStatus> for Member {
             id: member.id,
             name: member.name,
             status: member.status,
+            reason: member.reason,
+            since: Moment::from_millis(member.since_ms),
             role: member.role,
             revision: member.revision,
             tunnels: member.tunnels,
@@ -56,6 +74,9 @@ impl From<v1::MemberStatus> for Member {
             version: member.version,
             rtt_us: Some(member.rtt_us).filter(|rtt| *rtt != 0),
             verdict: Verdict::from(member.verdict.unwrap_or_default()),
+            heard_by: member.heard_by,
+            peers_asked: member.peers_asked,
+            vitals: member.vitals.into_iter().map(Vital::from).collect(),
             troubles: member.troubles.into_iter().map(trouble).collect(),
         }
     }
@@ -63,14 +84,41 @@ impl From<v1::MemberStatus> for Member {
 
 impl From<v1::Judged> for Verdict {
     fn from(judged: v1::Judged) -> Self {
-        let verdict = match judged.verdict() {
-            v1::Verdict::Unspecified => "unknown",
-            v1::Verdict::Up => "up",
-            v1::Verdict::Suspect => "suspect",
-            v1::Verdict::Down => "down",
-        };
+        let verdict = word(judged.verdict());
         Self { verdict, since: Moment::from_millis(judged.since_ms), detail: judged.detail }
     }
+}
+
+impl From<v1::Vital> for Vital {
+    fn from(vital: v1::Vital) -> Self {
+        let reading = vital.reading.unwrap_or_default();
+        Self {
+            name: vital.name,
+            used: reading.used,
+            limit: reading.limit,
+            verdict: word(reading.verdict()),
+            since: Moment::from_millis(reading.since_ms),
+        }
+    }
+}
+
+impl Vital {
+    fn told(&self) -> String {
+        format!("{} % used", u128::from(self.used) * 100 / u128::from(self.limit.max(1)))
+    }
+}
+
+const fn word(verdict: v1::Verdict) -> &'static str {
+    match verdict {
+        v1::Verdict::Unspecified => "unknown",
+        v1::Verdict::Up => "up",
+        v1::Verdict::Suspect => "suspect",
+        v1::Verdict::Down => "down",
+    }
+}
+
+fn is_trouble(verdict: &str) -> bool {
+    matches!(verdict, "suspect" | "down")
 }
 
 impl Member {
@@ -84,6 +132,7 @@ impl Member {
         "SESSIONS",
         "WEIGHT",
         "RTT",
+        "HEARD BY",
         "CERTIFICATE ENDS",
     ];
 
@@ -98,19 +147,28 @@ impl Member {
             self.sessions.to_string(),
             self.weight.to_string(),
             self.rtt_us.map(|rtt| format!("{:.1} ms", rtt as f64 / 1e3)).unwrap_or_default(),
+            match self.peers_asked {
+                0 => String::new(),
+                asked => format!("{} of {asked}", self.heard_by),
+            },
             self.certificate_expires.ago(),
         ]
     }
 
-    /// Why it is not simply Up, for the table of troubles.
+    /// What is not as it should be, layer by layer: how it stands, what its peers say, what it says of itself, and which
+    /// resources it cannot reach well.
     pub(super) fn told_troubles(&self) -> Vec<Vec<String>> {
-        let line = |of: &str, verdict: &Verdict| {
-            let Verdict { verdict, since, detail } = verdict;
-            vec![self.name.clone(), of.to_owned(), (*verdict).to_owned(), since.ago(), detail.clone()]
+        let line = |of: &str, verdict: &str, since: Moment, why: &str| {
+            vec![self.name.clone(), of.to_owned(), verdict.to_owned(), since.ago(), why.to_owned()]
         };
-        let own = matches!(self.verdict.verdict, "suspect" | "down").then(|| line("member", &self.verdict));
-        own.into_iter()
-            .chain(self.troubles.iter().map(|trouble| line(&trouble.resource, &trouble.verdict)))
-            .collect()
+        let judged =
+            |of: &str, judged: &Verdict| line(of, judged.verdict, judged.since, judged.detail.as_str());
+        let status =
+            (!self.reason.is_empty()).then(|| line("member", &self.status, self.since, &self.reason));
+        let peers = is_trouble(self.verdict.verdict).then(|| judged("peers", &self.verdict));
+        let vitals = self.vitals.iter().filter(|vital| is_trouble(vital.verdict));
+        let vitals = vitals.map(|vital| line(&vital.name, vital.verdict, vital.since, &vital.told()));
+        let resources = self.troubles.iter().map(|trouble| judged(&trouble.resource, &trouble.verdict));
+        status.into_iter().chain(peers).chain(vitals).chain(resources).collect()
     }
 }

@@ -1,16 +1,18 @@
 //! A member's view of its group, on its way to a gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warren_core::{
     config::Resource,
     id::{AgentId, Name},
     state::{Intent, Judged, Revision, Verdict},
     view::{GroupView, Role},
+    vitals::Vitals,
 };
 
 use super::{
-    ConvertError, intent, judged, read_agent, read_intent, read_judged, read_resource, read_role, role,
+    ConvertError, intent, judged, read_agent, read_intent, read_judged, read_resource, read_role,
+    read_vitals, role,
 };
 use crate::v1;
 
@@ -35,6 +37,10 @@ pub struct Snapshot {
     /// The whole config, YAML.
     pub document: String,
     pub own: v1::SelfReport,
+    /// By its own account.
+    pub vitals: Vitals,
+    /// Other members that it hears; `None` when it does not say.
+    pub hears: Option<BTreeSet<AgentId>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +112,7 @@ pub fn snapshot(view: &GroupView, own: v1::SelfReport) -> v1::GroupSnapshot {
         verdicts: verdicts.collect(),
         document: state.config.to_yaml(),
         self_: Some(own),
+        hears: Some(v1::Witness { members: view.hears.iter().map(ToString::to_string).collect() }),
     }
 }
 
@@ -134,6 +141,8 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
         let key = (verdict.member.parse()?, verdict.resource.parse()?);
         verdicts.insert(key, read_judged(verdict.judged.as_ref())?);
     }
+    let own = snapshot.self_.unwrap_or_default();
+    let hears = snapshot.hears.as_ref().map(|witness| witness.members.iter().map(|id| id.parse()).collect());
     Ok(Snapshot {
         member: read_agent(&snapshot.member)?.ok_or(ConvertError::Missing("member"))?,
         revision: snapshot.revision,
@@ -147,7 +156,9 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
         members,
         verdicts,
         document: snapshot.document.clone(),
-        own: snapshot.self_.unwrap_or_default(),
+        vitals: read_vitals(&own)?,
+        own,
+        hears: hears.transpose()?,
     })
 }
 
@@ -201,13 +212,17 @@ mod tests {
             term: 3,
             quorum: true,
             roles: BTreeMap::from([(me, Role::Voter)]),
+            hears: BTreeSet::from([AgentId::from_random(8)]),
             last_log: 9,
             committed: 9,
             applied: 8,
             trouble: "".into(),
             epoch: 1,
         };
-        let own = v1::SelfReport { sessions: 4, ..Default::default() };
+        let mut own = v1::SelfReport { sessions: 4, ..Default::default() };
+        let mut vitals = Vitals::default();
+        vitals.read(warren_core::vitals::Vital::Files, 99, 100, 7);
+        crate::convert::tell_vitals(&mut own, &vitals);
         let read = read_snapshot(&snapshot(&view, own)).unwrap();
         assert_eq!(
             (read.member, read.leader, read.term, read.quorum, read.applied),
@@ -217,7 +232,8 @@ mod tests {
         assert_eq!(read.resources[&db].resource, view.state.config.resources[&db]);
         assert_eq!(read.resource_verdict(me, &db), Verdict::Down);
         assert_eq!(read.members[&me].role, Some(Role::Voter));
-        assert_eq!((read.revision, read.own), (1, own));
+        assert_eq!((read.revision, read.own, read.vitals), (1, own, vitals));
+        assert_eq!(read.hears, Some(view.hears));
         assert_eq!(warren_core::config::GroupConfig::parse("t", &read.document).unwrap(), view.state.config);
     }
 

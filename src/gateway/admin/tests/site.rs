@@ -135,6 +135,7 @@ impl Member {
             term: 1,
             quorum: true,
             roles: BTreeMap::from([(agent, Role::Voter)]),
+            hears: Default::default(),
             last_log: 1,
             committed: 1,
             applied: 1,
