@@ -46,22 +46,25 @@ pub enum Policy {
     P2c,
     RoundRobin,
     LeastSessions,
+    /// The same caller to the same member.
+    Sticky,
 }
 
 impl Policy {
-    pub const ALL: [Self; 3] = [Self::P2c, Self::RoundRobin, Self::LeastSessions];
+    pub const ALL: [Self; 4] = [Self::P2c, Self::RoundRobin, Self::LeastSessions, Self::Sticky];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::P2c => "p2c",
             Self::RoundRobin => "round-robin",
             Self::LeastSessions => "least-sessions",
+            Self::Sticky => "sticky",
         }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a policy, expected p2c, round-robin or least-sessions")]
+#[error("`{0}` is not a policy, expected p2c, round-robin, least-sessions or sticky")]
 pub struct PolicyError(String);
 
 impl FromStr for Policy {

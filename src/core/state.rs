@@ -35,6 +35,8 @@ pub const DEPARTED_MAX: usize = 4_096;
 pub const WEIGHT_DEFAULT: u16 = 100;
 /// The heaviest weight.
 pub const WEIGHT_MAX: u16 = 1_000;
+/// The last tier.
+pub const TIER_MAX: u8 = 9;
 
 /// Everything the members of a group share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub struct Member {
     pub intent: Intent,
     /// Share of new sessions, 1 ..= [`WEIGHT_MAX`].
     pub weight: u16,
+    /// Sessions go to the first tier that has a member for them; 0 is the first, [`TIER_MAX`] the last.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub tier: u8,
     /// How its peers judge it.
     pub verdict: Judged,
     /// Version of the agent's program.
@@ -138,6 +143,11 @@ pub struct HistoryEntry {
     pub diff: Vec<String>,
     /// The whole config as of this revision.
     pub config: GroupConfig,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_first(tier: &u8) -> bool {
+    *tier == 0
 }
 
 impl GroupState {

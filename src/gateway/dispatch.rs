@@ -12,7 +12,7 @@
 //! member can be given the same bytes; a typed refusal means that the member gave them to nobody.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
-use warren_core::{balance::Opened, id::AgentId};
+use warren_core::{
+    balance::{Opened, caller_key},
+    id::AgentId,
+};
 use warren_tunnel::{
     OpenRequest, OpenResult, ResetReason, SessionStream,
     splice::{SpliceEnd, splice},
@@ -32,7 +35,7 @@ use warren_tunnel::{
 
 use crate::{
     metrics,
-    registry::{Chosen, Group, Lease, Planned, Registry},
+    registry::{Asked, Chosen, Group, Lease, Planned, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
 };
 
@@ -194,12 +197,14 @@ impl Shared {
         let until = Instant::now() + RETRY_WITHIN;
         let group = self.registry.entry(wanted.group);
         group.first_try();
+        let key = caller_key_of(from);
         let mut early = Early::default();
         let mut tried: Vec<AgentId> = Vec::new();
         let mut target_failed: Vec<AgentId> = Vec::new();
         let mut last: Option<Lost> = None;
         loop {
-            let chosen = match self.choose(&group, wanted, &tried).await {
+            let asked = Asked { resource: &wanted.resource, tried: &tried, caller: key };
+            let chosen = match self.choose(&group, asked).await {
                 Ok(chosen) => chosen,
                 // The failure that led here says more than that nobody is left.
                 Err(nobody) => return Err(last.unwrap_or(nobody)),
@@ -223,11 +228,8 @@ impl Shared {
                 Attempt { candidates: plan.records, chosen: member, rule: plan.rule, result, took };
             let failed = match outcome {
                 Ok(session) => {
-                    group.opened(member, Opened::Ok(took), now);
-                    // Others could not reach a target that can be reached: that was their fault.
-                    for other in target_failed {
-                        group.opened(other, Opened::Failed, now);
-                    }
+                    // Others could not reach a target that can be reached: that is not its fault, but that of their ways.
+                    group.reached(member, &target_failed, (&wanted.resource, revision), took, now);
                     entry.carried(tried_so, session.meter());
                     return Ok(Carried { session, lease });
                 }
@@ -253,10 +255,10 @@ impl Shared {
     }
 
     /// The member to try next. A first try waits a while for one to come; a retry takes who is there.
-    async fn choose(&self, group: &Group, wanted: &Wanted, tried: &[AgentId]) -> Result<Chosen, Lost> {
-        let plan = || group.plan(&wanted.resource, tried, rand::random(), Instant::now());
+    async fn choose(&self, group: &Group, asked: Asked<'_>) -> Result<Chosen, Lost> {
+        let plan = || group.plan(asked, rand::random(), Instant::now());
         let mut planned = plan();
-        if tried.is_empty() && !matches!(planned, Planned::Chosen(_)) {
+        if asked.tried.is_empty() && !matches!(planned, Planned::Chosen(_)) {
             let wait = wait_for_member(group.changes(), plan);
             planned = timeout(self.limits.wait_for_member, wait).await.unwrap_or_else(|_| plan());
         }
@@ -264,7 +266,7 @@ impl Shared {
             Planned::Chosen(chosen) => return Ok(chosen),
             Planned::UnknownGroup => (Failure::NoMember, "no agent of the group has a tunnel".to_owned()),
             Planned::UnknownResource => {
-                (Failure::UnknownResource, format!("group has no resource `{}`", wanted.resource))
+                (Failure::UnknownResource, format!("group has no resource `{}`", asked.resource))
             }
             Planned::Nobody(plan) => {
                 let why = |record: &warren_core::balance::CandidateRecord| {
@@ -291,6 +293,14 @@ impl Shared {
         );
         entry.end(Outcome::NotOpened(failure), detail);
         reset(caller);
+    }
+}
+
+/// A caller is known by its address; its port is another one each time.
+fn caller_key_of(from: SocketAddr) -> u64 {
+    match from.ip().to_canonical() {
+        IpAddr::V4(ip) => caller_key(&ip.octets()),
+        IpAddr::V6(ip) => caller_key(&ip.octets()),
     }
 }
 

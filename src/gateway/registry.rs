@@ -33,7 +33,7 @@ mod tunnel;
 pub(crate) use group::Group;
 pub use judge::{Judgement, Standing, judge};
 pub use observed::{GroupObserved, MemberObserved, TunnelObserved};
-pub(crate) use plan::{Chosen, Lease, Planned};
+pub(crate) use plan::{Asked, Chosen, Lease, Planned};
 pub use propose::ProposeError;
 pub(crate) use tunnel::{NotAdmitted, Tunnel};
 

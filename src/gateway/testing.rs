@@ -103,6 +103,7 @@ pub(crate) fn snapshot(member: u64, members: &[u64], resources: &[&str]) -> Snap
         peer_address: String::new(),
         intent: Intent::Enabled,
         weight: WEIGHT_DEFAULT,
+        tier: 0,
         verdict: judged(),
         role: Some(Vote::Voter),
         version: String::new(),

@@ -44,6 +44,8 @@ pub enum ConvertError {
     Config(#[from] ConfigError),
     #[error("weight {0} is out of bounds, expected 1 to 1000")]
     Weight(u32),
+    #[error("tier {0} is out of bounds, expected 0 to 9")]
+    Tier(u32),
 }
 
 /// An agent id, or `None` for the empty text.

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Balancer, Candidate, CandidateRecord, Exclusion, LATENCY_SEED, Plan, Rule, Tunnels, Wanted};
+use super::{
+    Balancer, Candidate, CandidateRecord, Exclusion, LATENCY_SEED, Plan, Rule, Tunnels, Wanted,
+    random::Random, sticky,
+};
 use crate::{
     config::Policy,
     id::AgentId,
@@ -21,8 +24,14 @@ struct Scored {
     share: f64,
     /// Lower is better.
     score: f64,
+    in_flight: u32,
+}
+
+impl Scored {
     /// Sessions for its weight.
-    load: f64,
+    fn load(&self) -> f64 {
+        f64::from(self.in_flight) / self.share
+    }
 }
 
 pub(super) fn order(
@@ -33,7 +42,7 @@ pub(super) fn order(
     now: Instant,
 ) -> Plan {
     let scores = scores(balancer, candidates, now);
-    let records: Vec<_> = candidates
+    let mut records: Vec<_> = candidates
         .iter()
         .zip(&scores)
         .map(|(candidate, scored)| CandidateRecord {
@@ -43,6 +52,7 @@ pub(super) fn order(
             excluded: exclusion(balancer, wanted, candidate, now),
         })
         .collect();
+    stand_by(&mut records, candidates);
     let mut rule = Rule::Policy(wanted.policy);
     if records.iter().all(|record| record.excluded.is_some()) {
         rule = Rule::Panic;
@@ -63,8 +73,9 @@ pub(super) fn order(
     random.shuffle(&mut scored);
     match wanted.policy {
         Policy::P2c => two_choices(&mut scored, &mut random),
-        Policy::LeastSessions => scored.sort_by(|a, b| a.load.total_cmp(&b.load)),
+        Policy::LeastSessions => scored.sort_by(|a, b| a.load().total_cmp(&b.load())),
         Policy::RoundRobin => balancer.next_in_turn(wanted, &mut scored),
+        Policy::Sticky => own_first(wanted.caller, &mut scored),
     }
     Plan { choices: scored.iter().map(|scored| scored.agent).collect(), rule, records }
 }
@@ -76,6 +87,7 @@ fn exclusion(
     candidate: &Candidate,
     now: Instant,
 ) -> Option<Exclusion> {
+    let track = balancer.tracks.get(&candidate.agent);
     let reasons = [
         (candidate.tunnels == Tunnels::None, Exclusion::NoTunnel),
         (!candidate.member, Exclusion::NotMember),
@@ -86,9 +98,26 @@ fn exclusion(
         (candidate.tunnels == Tunnels::Suspect, Exclusion::Suspect),
         (candidate.revision < wanted.revision, Exclusion::Behind),
         (candidate.verdict == Verdict::Down, Exclusion::Down),
-        (balancer.ejected_until(candidate.agent, now).is_some(), Exclusion::Ejected),
+        (track.is_some_and(|track| track.breaker().holds(now)), Exclusion::Ejected),
+        (track.is_some_and(|track| track.is_held_back(now)), Exclusion::Unsteady),
+        (
+            balancer.paths.holds(wanted.resource, wanted.revision, candidate.agent, now),
+            Exclusion::Unreachable,
+        ),
+        (candidate.exhausted, Exclusion::Exhausted),
     ];
     reasons.into_iter().find(|(applies, _)| *applies).map(|(_, exclusion)| exclusion)
+}
+
+/// Leaves out all that stand behind the first tier with somebody left.
+fn stand_by(records: &mut [CandidateRecord], candidates: &[Candidate]) {
+    let fit = records.iter().zip(candidates).filter(|(record, _)| record.excluded.is_none());
+    let Some(first) = fit.map(|(_, candidate)| candidate.tier).min() else { return };
+    for (record, candidate) in records.iter_mut().zip(candidates) {
+        if record.excluded.is_none() && candidate.tier > first {
+            record.excluded = Some(Exclusion::Standby);
+        }
+    }
 }
 
 /// Share and score of every candidate. A session more counts the less, the more weight its member has; what an idle
@@ -108,7 +137,7 @@ fn scores(balancer: &Balancer, candidates: &[Candidate], now: Instant) -> Vec<Sc
         let weighted = sessions * mean_share / share + 1.0;
         // Milliseconds read better in a record than seconds.
         let score = weighted * (latency.unwrap_or(unseen) + LATENCY_FLOOR) * 1_000.0;
-        Scored { agent: candidate.agent, share, score, load: sessions / share }
+        Scored { agent: candidate.agent, share, score, in_flight: candidate.in_flight }
     };
     candidates.iter().zip(seen).map(score).collect()
 }
@@ -123,14 +152,25 @@ fn two_choices(scored: &mut [Scored], random: &mut Random) {
     if scored.len() < 2 {
         return;
     }
-    let first = random.draw(scored);
+    let share = |scored: &Scored| scored.share;
+    let first = random.draw(scored, share);
     scored.swap(0, first);
-    let second = 1 + random.draw(&scored[1..]);
+    let second = 1 + random.draw(&scored[1..], share);
     scored.swap(1, second);
     if scored[1].score < scored[0].score * (1.0 - CLOSE) {
         scored.swap(0, 1);
     }
     scored[1..].sort_by(|a, b| a.score.total_cmp(&b.score));
+}
+
+/// The caller's own member first, then the one that would be its own without that, and so on; those with more than they
+/// should have last.
+fn own_first(caller: u64, scored: &mut [Scored]) {
+    let total = scored.iter().map(|scored| scored.in_flight).fold(0, u32::saturating_add);
+    let shares = scored.iter().map(|scored| scored.share).sum();
+    let rank = |scored: &Scored| sticky::rank(caller, scored.agent, scored.share);
+    let overloaded = |scored: &Scored| sticky::is_overloaded(scored.in_flight, total, scored.share, shares);
+    scored.sort_by(|a, b| overloaded(a).cmp(&overloaded(b)).then(rank(b).total_cmp(&rank(a))));
 }
 
 impl Balancer {
@@ -150,42 +190,5 @@ impl Balancer {
             turns.reached = *pass;
             *pass += 1.0 / first.share;
         }
-    }
-}
-
-/// Random numbers from one drawn by the caller (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 up to, not including, 1.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn shuffle<T>(&mut self, things: &mut [T]) {
-        for end in (1..things.len()).rev() {
-            things.swap(end, (self.next() % (end as u64 + 1)) as usize);
-        }
-    }
-
-    /// An index, each by its share.
-    fn draw(&mut self, scored: &[Scored]) -> usize {
-        let total: f64 = scored.iter().map(|scored| scored.share).sum();
-        let mut point = self.unit() * total;
-        for (index, scored) in scored.iter().enumerate() {
-            point -= scored.share;
-            if point < 0.0 {
-                return index;
-            }
-        }
-        scored.len().saturating_sub(1)
     }
 }

@@ -2,50 +2,55 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DECAY, EJECTION, EJECTION_MAX, FAILURE_LATENCY, FAILURES_MAX, SLOW_START, SLOW_START_SHARE};
+use super::{DECAY, FAILURE_LATENCY, FAILURES_MAX, SLOW_START, SLOW_START_SHARE, breaker::Breaker};
 
-/// After this long without an ejection, the next one is short again.
-const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+/// Part that a quicker open has in the average, however soon it comes.
+const PER_OPEN: f64 = 0.2;
 
+/// Of a member with a tunnel.
 #[derive(Debug)]
 pub(super) struct Track {
     latency: Option<Latency>,
-    /// In a row.
-    failures: u32,
-    /// Ejections that count towards the length of the next one.
-    ejections: u32,
-    ejected_until: Option<Instant>,
+    breaker: Breaker,
+    /// It comes and goes, and gets nothing until then.
+    held_until: Option<Instant>,
     /// Slow start began then; `None` when the member came with its group.
     ramp_since: Option<Instant>,
     since: Instant,
 }
 
 impl Track {
-    pub(super) fn new(now: Instant, warm: bool) -> Self {
-        Self {
-            latency: None,
-            failures: 0,
-            ejections: 0,
-            ejected_until: None,
-            ramp_since: (!warm).then_some(now),
-            since: now,
-        }
+    pub(super) fn new(now: Instant, warm: bool, breaker: Breaker, held_until: Option<Instant>) -> Self {
+        let ramp_since = if warm { held_until } else { Some(held_until.unwrap_or(now)) };
+        Self { latency: None, breaker, held_until, ramp_since, since: now }
     }
 
     pub(super) fn is_warm(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= SLOW_START
     }
 
-    pub(super) fn ejected_until(&self, now: Instant) -> Option<Instant> {
-        self.ejected_until.filter(|until| *until > now)
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
-    pub(super) fn is_ejected(&self, now: Instant) -> bool {
-        self.ejected_until(now).is_some()
+    pub(super) fn chosen(&mut self, now: Instant) {
+        self.breaker.chosen(now);
+    }
+
+    pub(super) fn is_held_back(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| until > now)
+    }
+
+    /// It gets nothing, by the balancer's own judgement.
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        self.breaker.holds(now) || self.is_held_back(now)
     }
 
     /// Part of its weight that counts, [`SLOW_START_SHARE`] to 1.
     pub(super) fn share(&self, now: Instant) -> f64 {
+        if self.breaker.is_doubted() {
+            return SLOW_START_SHARE;
+        }
         let Some(since) = self.ramp_since else { return 1.0 };
         let progress = now.saturating_duration_since(since).as_secs_f64() / SLOW_START.as_secs_f64();
         SLOW_START_SHARE + (1.0 - SLOW_START_SHARE) * progress.min(1.0)
@@ -58,25 +63,17 @@ impl Track {
 
     pub(super) fn succeeded(&mut self, took: Duration, now: Instant) {
         self.took(took, now);
-        self.failures = 0;
+        if self.breaker.succeeded(now) {
+            self.ramp_since = Some(now);
+        }
     }
 
     pub(super) fn failed(&mut self, may_eject: bool, now: Instant) {
         self.took(FAILURE_LATENCY, now);
-        self.failures += 1;
-        if self.failures < FAILURES_MAX || !may_eject || self.is_ejected(now) {
-            return;
+        if self.breaker.failed(FAILURES_MAX, may_eject, now) {
+            // It pays for its failures; what it is like afterwards is to be seen.
+            self.latency = None;
         }
-        if self.ejected_until.is_some_and(|until| now.saturating_duration_since(until) > FORGIVEN_AFTER) {
-            self.ejections = 0;
-        }
-        self.ejections += 1;
-        self.failures = 0;
-        let until = now + (EJECTION * self.ejections).min(EJECTION_MAX);
-        self.ejected_until = Some(until);
-        self.ramp_since = Some(until);
-        // It has paid for its failures; what it is like afterwards is to be seen.
-        self.latency = None;
     }
 
     fn took(&mut self, took: Duration, now: Instant) {
@@ -87,7 +84,7 @@ impl Track {
 }
 
 /// An average that a slow open raises at once and that sinks with time, so that a member that is avoided for being slow
-/// is tried again.
+/// is tried again, and with each quicker open.
 #[derive(Debug)]
 struct Latency {
     /// Seconds.
@@ -101,7 +98,8 @@ impl Latency {
     }
 
     fn with(&self, took: f64, now: Instant) -> f64 {
-        let remains = self.remains(now);
+        // Of many quick opens, one slow one is an accident: a packet that was lost.
+        let remains = self.remains(now).min(1.0 - PER_OPEN);
         took.max(self.estimate * remains + took * (1.0 - remains))
     }
 

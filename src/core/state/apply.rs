@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Accepted, Answer, Change, Command, DEPARTED_MAX, GroupState, HISTORY_MAX, HistoryEntry, Intent, Judged,
-    Proposal, REQUESTS_MAX, Refusal, Revision, Verdict, VerdictChange, WEIGHT_MAX,
+    Member, Proposal, REQUESTS_MAX, Refusal, Revision, TIER_MAX, Verdict, VerdictChange, WEIGHT_MAX,
 };
 use crate::{
     config::{GroupConfig, RESOURCES_MAX},
-    id::AgentId,
+    id::{AgentId, Name},
 };
 
 impl GroupState {
@@ -40,6 +40,12 @@ impl GroupState {
                     return Err(Refusal::Weight(*weight));
                 }
                 self.members.get_mut(member).ok_or(Refusal::UnknownMember(*member))?.weight = *weight;
+            }
+            Command::Tier { member, tier } => {
+                if *tier > TIER_MAX {
+                    return Err(Refusal::Tier(*tier));
+                }
+                self.members.get_mut(member).ok_or(Refusal::UnknownMember(*member))?.tier = *tier;
             }
             Command::Join { member, .. } if self.departed.contains(member) => {
                 return Err(Refusal::Departed(*member));
@@ -125,16 +131,36 @@ impl GroupState {
         if !self.members.contains_key(&id) {
             return Err(Refusal::UnknownMember(id));
         }
-        let another_serves = self.members.iter().any(|(other, member)| {
-            *other != id && member.intent == Intent::Enabled && member.verdict.verdict != Verdict::Down
-        });
-        if intent != Intent::Enabled && !force && !another_serves {
-            return Err(Refusal::LastHealthyMember(id));
+        if intent != Intent::Enabled && !force {
+            self.may_do_without(id)?;
         }
         if let Some(member) = self.members.get_mut(&id) {
             member.intent = intent;
         }
         Ok(())
+    }
+
+    /// Whether others take the sessions of a member, of each resource that it reaches.
+    fn may_do_without(&self, id: AgentId) -> Result<(), Refusal> {
+        let serves =
+            |member: &Member| member.intent == Intent::Enabled && member.verdict.verdict != Verdict::Down;
+        let others: Vec<_> =
+            self.members.iter().filter(|(other, member)| **other != id && serves(member)).collect();
+        if others.is_empty() {
+            return Err(Refusal::LastHealthyMember(id));
+        }
+        if !self.members.get(&id).is_some_and(serves) {
+            // It takes no sessions, so it is the last one for nothing.
+            return Ok(());
+        }
+        let reaches = |member, resource: &Name| self.resource_verdict(member, resource) != Verdict::Down;
+        let only_here = |resource: &&Name| {
+            reaches(id, resource) && !others.iter().any(|(other, _)| reaches(**other, resource))
+        };
+        match self.config.resources.keys().find(only_here) {
+            Some(resource) => Err(Refusal::LastToReach { member: id, resource: resource.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Verdicts about members or resources that have gone meanwhile are dropped: they lost a race, nothing is wrong.
@@ -160,7 +186,6 @@ mod tests {
     use super::*;
     use crate::{
         config::Resource,
-        id::Name,
         state::{RequestId, WEIGHT_DEFAULT},
     };
 
@@ -284,6 +309,39 @@ mod tests {
         assert_eq!((member.weight, member.intent, member.version.as_str()), (10, Intent::Disabled, "2"));
         assert_eq!(group.state.members[&agent(2)].weight, WEIGHT_DEFAULT);
         assert_eq!(group.ask(Command::Weight { member: agent(1), weight: 0 }), Err(Refusal::Weight(0)));
+        let tier = |member, tier| Command::Tier { member, tier };
+        group.ask(tier(agent(1), TIER_MAX)).unwrap();
+        assert_eq!(group.state.members[&agent(1)].tier, TIER_MAX);
+        assert_eq!(group.ask(tier(agent(1), TIER_MAX + 1)), Err(Refusal::Tier(TIER_MAX + 1)));
+        assert_eq!(group.ask(tier(agent(3), 1)), Err(Refusal::UnknownMember(agent(3))));
+    }
+
+    #[test]
+    fn the_last_that_reaches_a_resource_is_guarded() {
+        let mut group = Group::of(3);
+        group.change(create("db", "db:5432")).unwrap();
+        let says = |number, verdict| VerdictChange {
+            member: agent(number),
+            resource: Some(name("db")),
+            verdict,
+            detail: String::new(),
+        };
+        let drain =
+            |number, force| Command::Intent { member: agent(number), intent: Intent::Draining, force };
+        let down = vec![says(2, Verdict::Down), says(3, Verdict::Down)];
+        group.ask(Command::Verdicts { changes: down }).unwrap();
+        let last = Refusal::LastToReach { member: agent(1), resource: name("db") };
+        assert_eq!(group.ask(drain(1, false)), Err(last));
+        group.ask(drain(2, false)).unwrap();
+        group.ask(drain(1, true)).unwrap();
+        group.ask(Command::Intent { member: agent(1), intent: Intent::Disabled, force: false }).unwrap();
+        // What nobody reaches anyway guards nobody.
+        let mut group = Group::of(2);
+        group.change(create("db", "db:5432")).unwrap();
+        let down = vec![says(1, Verdict::Down), says(2, Verdict::Down)];
+        group.ask(Command::Verdicts { changes: down }).unwrap();
+        group.ask(drain(1, false)).unwrap();
+        assert_eq!(group.ask(drain(2, false)), Err(Refusal::LastHealthyMember(agent(2))));
     }
 
     #[test]

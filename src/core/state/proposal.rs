@@ -35,7 +35,9 @@ pub enum Command {
     Intent { member: AgentId, intent: Intent, force: bool },
     /// Share of new sessions.
     Weight { member: AgentId, weight: u16 },
-    /// A member came, or came back with another name, address or version; its intent and weight are kept.
+    /// Which members come before which.
+    Tier { member: AgentId, tier: u8 },
+    /// A member came, or came back with another name, address or version; its intent, weight and tier are kept.
     Join { member: AgentId, name: String, peer_address: String, version: String },
     /// An agent is out for good, whether it has been a member or not: its id is never let in again. Asking twice changes
     /// nothing.
@@ -108,8 +110,14 @@ pub enum Refusal {
         "{0} is the last healthy member: new sessions would have nowhere to go (force it if that is meant)"
     )]
     LastHealthyMember(AgentId),
+    #[error(
+        "{member} is the last member that reaches resource `{resource}`: its sessions would have nowhere to go (force it if that is meant)"
+    )]
+    LastToReach { member: AgentId, resource: Name },
     #[error("weight {0} is out of bounds, expected 1 to 1000")]
     Weight(u16),
+    #[error("tier {0} is out of bounds, expected 0 to 9")]
+    Tier(u8),
     #[error("a group holds at most {0} resources")]
     TooManyResources(usize),
 }
@@ -125,7 +133,9 @@ impl Refusal {
             Self::Departed(_) => "departed",
             Self::UnknownRevision(_) => "unknown_revision",
             Self::LastHealthyMember(_) => "last_healthy_member",
+            Self::LastToReach { .. } => "last_to_reach",
             Self::Weight(_) => "weight",
+            Self::Tier(_) => "tier",
             Self::TooManyResources(_) => "too_many_resources",
         }
     }
@@ -139,6 +149,7 @@ impl Command {
             peer_address: peer_address.to_owned(),
             intent: Intent::Enabled,
             weight: super::WEIGHT_DEFAULT,
+            tier: 0,
             verdict: super::Judged { verdict: Verdict::Up, since_ms: at_ms, detail: String::new() },
             version: version.to_owned(),
         }

@@ -1,13 +1,13 @@
 use tonic::{Code, Request, Response, Status};
 use tracing::info;
-use warren_core::state::WEIGHT_MAX;
+use warren_core::state::{Intent, TIER_MAX, WEIGHT_MAX};
 use warren_tunnel::CloseReason;
 use warren_wire::{
     convert,
     v1::{
         Agent, ChangeResponse, ListAgentsRequest, ListAgentsResponse, RemoveMember, RevokeAgentRequest,
-        RevokeAgentResponse, SetAgentIntentRequest, SetAgentWeightRequest, SetIntent, SetWeight,
-        ShowAgentRequest, agents_server::Agents, propose_request::Command,
+        RevokeAgentResponse, SetAgentIntentRequest, SetAgentTierRequest, SetAgentWeightRequest, SetIntent,
+        SetTier, SetWeight, ShowAgentRequest, agents_server::Agents, propose_request::Command,
     },
 };
 
@@ -45,6 +45,9 @@ impl Agents for Api {
         let work = |api: Self, actor: Actor, asked: SetAgentIntentRequest| async move {
             let intent = convert::read_intent(asked.intent)?;
             let (agent, group) = api.find_member(&asked.agent).await?;
+            if intent != Intent::Enabled && !asked.force {
+                api.guard_last(&group, &agent).await?;
+            }
             let command =
                 SetIntent { member: agent.id.to_string(), intent: asked.intent, force: asked.force };
             let revision = api.propose(&group, &actor, Command::Intent(command)).await?;
@@ -80,6 +83,23 @@ impl Agents for Api {
             .await
     }
 
+    async fn set_tier(
+        &self,
+        request: Request<SetAgentTierRequest>,
+    ) -> Result<Response<ChangeResponse>, Status> {
+        let work = |api: Self, actor: Actor, asked: SetAgentTierRequest| async move {
+            if asked.tier > TIER_MAX.into() {
+                let message = format!("tier {} is out of bounds, expected 0 to {TIER_MAX}", asked.tier);
+                return Err(Problem::new(Code::InvalidArgument, "tier", message));
+            }
+            let (agent, group) = api.find_member(&asked.agent).await?;
+            let command = SetTier { member: agent.id.to_string(), tier: asked.tier };
+            let revision = api.propose(&group, &actor, Command::Tier(command)).await?;
+            Ok(ChangeResponse { revision })
+        };
+        self.change(request, "agents.set-tier", work, |asked| format!("{} {}", asked.agent, asked.tier)).await
+    }
+
     async fn revoke(
         &self,
         request: Request<RevokeAgentRequest>,
@@ -109,6 +129,22 @@ impl Api {
             Err(problem) => problem.message,
         };
         Ok(RevokeAgentResponse { membership_pending })
+    }
+
+    /// The group guards its last healthy member too, but knows nothing of tunnels.
+    async fn guard_last(&self, group: &GroupRecord, agent: &AgentRecord) -> Result<(), Problem> {
+        let gathered = self.gather(group.clone()).await?;
+        let another_serves =
+            gathered.agents.iter().any(|other| other.id != agent.id && gathered.serves(other.id));
+        if !gathered.serves(agent.id) || another_serves {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is the last member that takes sessions at this gateway: new ones would have nowhere to go \
+             (force it if that is meant)",
+            agent.id
+        );
+        Err(Problem::new(Code::FailedPrecondition, "last_healthy_member", message))
     }
 
     async fn find_member(&self, text: &str) -> Result<(AgentRecord, GroupRecord), Problem> {

@@ -102,7 +102,7 @@ fn role_for(method: &str) -> UserRole {
         }
         Some(("Resources", "Create" | "Update" | "Delete"))
         | Some(("Config", "Set" | "Rollback"))
-        | Some(("Agents", "SetIntent" | "SetWeight")) => UserRole::Operator,
+        | Some(("Agents", "SetIntent" | "SetWeight" | "SetTier")) => UserRole::Operator,
         _ => UserRole::Admin,
     }
 }
@@ -147,6 +147,7 @@ mod tests {
             ("Resources/Create", UserRole::Operator),
             ("Config/Rollback", UserRole::Operator),
             ("Agents/SetIntent", UserRole::Operator),
+            ("Agents/SetTier", UserRole::Operator),
             ("Agents/Revoke", UserRole::Admin),
             ("Tokens/Create", UserRole::Admin),
             ("Groups/Delete", UserRole::Admin),

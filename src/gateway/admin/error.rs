@@ -57,7 +57,7 @@ impl Problem {
             "stale" => Code::Aborted,
             "resource_exists" => Code::AlreadyExists,
             "unknown_resource" | "unknown_member" | "unknown_revision" => Code::NotFound,
-            "weight" | "invalid" => Code::InvalidArgument,
+            "weight" | "tier" | "invalid" => Code::InvalidArgument,
             _ => Code::FailedPrecondition,
         };
         Self::new(code, refused.reason, refused.message)

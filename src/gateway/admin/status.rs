@@ -154,6 +154,7 @@ impl Gathered {
                 .and_then(|seen| seen.rtt())
                 .map_or(0, |rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             troubles: view.map(|view| troubles(view, id)).unwrap_or_default(),
+            tier: known.map_or(0, |known| known.tier.into()),
             reason: judged.map(|judged| judged.reason.clone()).unwrap_or_default(),
             since_ms: self.standing.members_since_ms.get(&id).copied().unwrap_or_default(),
             heard_by: witness.heard_by,

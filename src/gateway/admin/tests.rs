@@ -4,7 +4,8 @@ use warren_wire::v1::{
     DeleteGroupRequest, DeleteResourceRequest, DeleteUserRequest, GetConfigRequest, GroupStatusRequest,
     Intent, ListAgentsRequest, ListAuditRequest, ListGroupsRequest, ListResourcesRequest, ListTokensRequest,
     ListUsersRequest, RevokeAgentRequest, RevokeTokenRequest, RollbackConfigRequest, RotateTokensRequest,
-    SetAgentIntentRequest, SetAgentWeightRequest, SetConfigRequest, UpdateResourceRequest,
+    SetAgentIntentRequest, SetAgentTierRequest, SetAgentWeightRequest, SetConfigRequest,
+    UpdateResourceRequest,
 };
 
 use super::error::REASON;
@@ -299,6 +300,10 @@ async fn status_shows_members_by_what_the_gateway_sees() {
     admin.agents().set_weight(weight.clone()).await.unwrap();
     let bad = admin.agents().set_weight(SetAgentWeightRequest { weight: 1_001, ..weight }).await.unwrap_err();
     assert_eq!(reason(&bad), (Code::InvalidArgument, "weight"));
+    let tier = SetAgentTierRequest { agent: site.agent.to_string(), tier: 2 };
+    admin.agents().set_tier(tier.clone()).await.unwrap();
+    let bad = admin.agents().set_tier(SetAgentTierRequest { tier: 10, ..tier }).await.unwrap_err();
+    assert_eq!(reason(&bad), (Code::InvalidArgument, "tier"));
     let agents =
         admin.agents().list(ListAgentsRequest { group: "site".into() }).await.unwrap().into_inner().agents;
     let first = agents.iter().find(|agent| agent.name == "first").unwrap();

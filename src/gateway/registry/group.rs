@@ -6,15 +6,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
 use tracing::{debug, info};
 use warren_core::{
-    balance::{Balancer, Opened, RetryBudget},
-    id::{AgentId, GroupId},
+    balance::{Balancer, Opened, Reach, RetryBudget},
+    id::{AgentId, GroupId, Name},
+    state::Revision,
     view::Word,
 };
 use warren_tunnel::{CloseReason, Liveness};
@@ -122,7 +123,7 @@ impl Group {
         member.tunnels.retain(|kept| kept.number != tunnel.number);
         member.control.take_if(|(number, _)| *number == tunnel.number);
         if member.tunnels.is_empty() {
-            state.balancer.left(tunnel.agent);
+            state.balancer.left(tunnel.agent, Instant::now());
             let known = state.view.as_ref().is_some_and(|view| view.members.contains_key(&tunnel.agent));
             if !known {
                 state.members.remove(&tunnel.agent);
@@ -174,6 +175,31 @@ impl Group {
             let seconds = until.saturating_duration_since(now).as_secs();
             info!(group = %self.id, member = %agent, seconds, "member ejected, opens on it failed again and again");
         }
+    }
+
+    /// A session reached its target through `agent` after `took`; through the `others` it had not.
+    pub(crate) fn reached(
+        &self,
+        agent: AgentId,
+        others: &[AgentId],
+        resource: (&Name, Revision),
+        took: Duration,
+        now: Instant,
+    ) {
+        let ((resource, revision), mut state) = (resource, self.lock());
+        state.balancer.observe(agent, Opened::Ok(took), now);
+        state.balancer.observe_path(agent, resource, revision, Reach::Reached, now);
+        for other in others {
+            state.balancer.observe_path(*other, resource, revision, Reach::Missed, now);
+        }
+    }
+
+    /// Members that get nothing because opens on them failed.
+    #[cfg(test)]
+    pub(crate) fn ejected(&self, now: Instant) -> Vec<AgentId> {
+        let state = self.lock();
+        let ejected = |id: &&AgentId| state.balancer.ejected_until(**id, now).is_some();
+        state.members.keys().filter(ejected).copied().collect()
     }
 
     pub(super) fn stand<T>(&self, with: impl FnOnce(&mut Stand) -> T) -> T {

@@ -21,6 +21,16 @@ use super::{
     group::{Member, State},
 };
 
+/// What a session asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) resource: &'a Name,
+    /// Members that it has been tried on.
+    pub(crate) tried: &'a [AgentId],
+    /// Who asks, see `warren_core::balance::caller_key`.
+    pub(crate) caller: u64,
+}
+
 /// What came of planning.
 #[derive(Debug)]
 pub(crate) enum Planned {
@@ -67,18 +77,20 @@ impl Drop for Lease {
 
 impl Group {
     /// Whom to try for a session, and a hold on the first choice. `random` must be drawn anew for each call.
-    pub(crate) fn plan(&self, resource: &Name, tried: &[AgentId], random: u64, now: Instant) -> Planned {
-        self.lock().plan(resource, tried, random, now)
+    pub(crate) fn plan(&self, asked: Asked<'_>, random: u64, now: Instant) -> Planned {
+        self.lock().plan(asked, random, now)
     }
 }
 
 impl State {
-    fn plan(&mut self, resource: &Name, tried: &[AgentId], random: u64, now: Instant) -> Planned {
+    fn plan(&mut self, asked: Asked<'_>, random: u64, now: Instant) -> Planned {
+        let Asked { resource, tried, caller } = asked;
         let Some(view) = self.view.clone() else { return Planned::UnknownGroup };
         let Some(known) = view.resources.get(resource) else { return Planned::UnknownResource };
         let candidates: Vec<_> =
             self.members.iter().map(|(id, member)| candidate(&view, resource, *id, member)).collect();
-        let wanted = Wanted { resource, policy: known.resource.policy, revision: known.revision, tried };
+        let policy = known.resource.policy;
+        let wanted = Wanted { resource, policy, revision: known.revision, tried, caller };
         let plan = self.balancer.order(wanted, &candidates, random, now);
         let first = plan.choices.first().and_then(|id| Some((*id, self.members.get(id)?)));
         let Some((id, tunnel, sessions)) =
@@ -119,13 +131,16 @@ impl Member {
 
 fn candidate(view: &Snapshot, resource: &Name, agent: AgentId, member: &Member) -> Candidate {
     let known = view.members.get(&agent);
+    let own = member.snapshot.as_deref();
     Candidate {
         agent,
         tunnels: member.tunnels_state(),
         intent: known.map_or(Intent::Enabled, |known| known.intent),
-        revision: member.snapshot.as_ref().map_or(0, |snapshot| snapshot.revision),
+        revision: own.map_or(0, |own| own.revision),
         verdict: view.resource_verdict(agent, resource),
         weight: known.map_or(WEIGHT_DEFAULT, |known| known.weight),
+        tier: known.map_or(0, |known| known.tier),
+        exhausted: own.is_some_and(|own| own.vitals.is_exhausted()),
         in_flight: member.sessions.load(Relaxed),
         member: known.is_some(),
     }

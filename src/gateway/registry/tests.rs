@@ -13,7 +13,8 @@ use crate::testing::*;
 const SOON: Duration = Duration::from_secs(5);
 
 fn plan(registry: &Registry) -> Planned {
-    registry.entry(group()).plan(&name("db"), &[], rand::random(), Instant::now())
+    let asked = Asked { resource: &name("db"), tried: &[], caller: 0 };
+    registry.entry(group()).plan(asked, rand::random(), Instant::now())
 }
 
 #[tokio::test]

@@ -48,6 +48,14 @@ pub(crate) enum Verb {
         #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
         weight: u32,
     },
+    /// Set which agents come first: sessions go to the first tier that has one for them
+    Tier {
+        #[command(flatten)]
+        which: Which,
+        /// 0 to 9, 0 comes first; 0 unless changed
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=9))]
+        tier: u32,
+    },
     /// Cut an agent off for good: its tunnels end, it never gets in again, and it leaves its group
     Revoke {
         #[command(flatten)]
@@ -98,6 +106,13 @@ pub(crate) async fn run(noun: Noun<Verb>, format: Format) -> anyhow::Result<()> 
             let changed = answer(api.agents().set_weight(request)).await?;
             let changed = Changed { id: &agent, revision: changed.revision };
             format.done(&changed, format_args!("agent {} has weight {weight}", which.agent))
+        }
+        Verb::Tier { which, tier } => {
+            let agent = which.find(&api).await?;
+            let request = v1::SetAgentTierRequest { agent: agent.clone(), tier };
+            let changed = answer(api.agents().set_tier(request)).await?;
+            let changed = Changed { id: &agent, revision: changed.revision };
+            format.done(&changed, format_args!("agent {} is in tier {tier}", which.agent))
         }
         Verb::Revoke { which, force } => revoke(&api, &which, force, format).await,
     }

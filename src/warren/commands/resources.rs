@@ -59,7 +59,7 @@ pub(crate) struct CreateArgs {
     /// HOST:PORT as the agents reach it
     #[arg(long, value_name = "HOST:PORT")]
     target: Target,
-    /// How sessions are spread: p2c, round-robin or least-sessions
+    /// How sessions are spread: p2c, round-robin, least-sessions or sticky
     #[arg(long, default_value_t)]
     policy: Policy,
     /// A few words for people
@@ -93,7 +93,7 @@ struct What {
     /// HOST:PORT as the agents reach it
     #[arg(long, value_name = "HOST:PORT")]
     target: Option<Target>,
-    /// How sessions are spread: p2c, round-robin or least-sessions
+    /// How sessions are spread: p2c, round-robin, least-sessions or sticky
     #[arg(long)]
     policy: Option<Policy>,
     /// A few words for people

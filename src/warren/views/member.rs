@@ -17,6 +17,7 @@ pub(crate) struct Member {
     tunnels: u32,
     sessions: u32,
     weight: u32,
+    tier: u32,
     certificate_expires: Moment,
     version: String,
     rtt_us: Option<u64>,
@@ -70,6 +71,7 @@ impl From<v1::MemberStatus> for Member {
             tunnels: member.tunnels,
             sessions: member.sessions,
             weight: member.weight,
+            tier: member.tier,
             certificate_expires: Moment::from_seconds(member.certificate_expires_s),
             version: member.version,
             rtt_us: Some(member.rtt_us).filter(|rtt| *rtt != 0),
@@ -145,7 +147,10 @@ impl Member {
             self.revision.to_string(),
             self.tunnels.to_string(),
             self.sessions.to_string(),
-            self.weight.to_string(),
+            match self.tier {
+                0 => self.weight.to_string(),
+                tier => format!("{}, tier {tier}", self.weight),
+            },
             self.rtt_us.map(|rtt| format!("{:.1} ms", rtt as f64 / 1e3)).unwrap_or_default(),
             match self.peers_asked {
                 0 => String::new(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use warren_core::{
     id::AgentId,
-    state::{Change, Command, RequestId, WEIGHT_MAX},
+    state::{Change, Command, RequestId, TIER_MAX, WEIGHT_MAX},
 };
 
 use super::{ConvertError, read_agent, read_document, read_intent, read_resource};
@@ -42,6 +42,11 @@ pub fn read_request(request: &v1::ProposeRequest) -> Result<Request, ConvertErro
             let in_bounds = u16::try_from(set.weight).ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight));
             let weight = in_bounds.ok_or(ConvertError::Weight(set.weight))?;
             Asked::Command(Command::Weight { member: required_agent(&set.member)?, weight })
+        }
+        Wire::Tier(set) => {
+            let in_bounds = u8::try_from(set.tier).ok().filter(|tier| *tier <= TIER_MAX);
+            let tier = in_bounds.ok_or(ConvertError::Tier(set.tier))?;
+            Asked::Command(Command::Tier { member: required_agent(&set.member)?, tier })
         }
         Wire::Remove(remove) => Asked::RemoveMember(required_agent(&remove.member)?),
     };
@@ -106,6 +111,9 @@ mod tests {
         let weight = v1::SetWeight { member: "agt-0000000001".into(), weight: 5_000 };
         let error = read_request(&ask(Some(v1::propose_request::Command::Weight(weight)))).unwrap_err();
         assert_eq!(error.to_string(), "weight 5000 is out of bounds, expected 1 to 1000");
+        let tier = v1::SetTier { member: "agt-0000000001".into(), tier: 10 };
+        let error = read_request(&ask(Some(v1::propose_request::Command::Tier(tier)))).unwrap_err();
+        assert_eq!(error.to_string(), "tier 10 is out of bounds, expected 0 to 9");
         let intent = v1::SetIntent { member: "agt-0000000001".into(), intent: 9, force: false };
         let error = read_request(&ask(Some(v1::propose_request::Command::Intent(intent)))).unwrap_err();
         assert_eq!(error.to_string(), "`intent` has the unknown value 9");

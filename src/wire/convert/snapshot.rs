@@ -55,6 +55,7 @@ pub struct SnapshotMember {
     pub peer_address: String,
     pub intent: Intent,
     pub weight: u16,
+    pub tier: u8,
     pub verdict: Judged,
     /// `None` while it is not in the log's membership.
     pub role: Option<Role>,
@@ -87,6 +88,7 @@ pub fn snapshot(view: &GroupView, own: v1::SelfReport) -> v1::GroupSnapshot {
         peer_address: member.peer_address.clone(),
         intent: intent(member.intent).into(),
         weight: member.weight.into(),
+        tier: member.tier.into(),
         verdict: Some(judged(&member.verdict)),
         role: role(view.roles.get(id).copied()).into(),
         version: member.version.clone(),
@@ -130,6 +132,7 @@ pub fn read_snapshot(snapshot: &v1::GroupSnapshot) -> Result<Snapshot, ConvertEr
             peer_address: member.peer_address.clone(),
             intent: read_intent(member.intent)?,
             weight,
+            tier: u8::try_from(member.tier).map_err(|_| ConvertError::Tier(member.tier))?,
             verdict: read_judged(member.verdict.as_ref())?,
             role: read_role(member.role)?,
             version: member.version.clone(),
