@@ -124,7 +124,8 @@ impl Ingress {
     }
 
     /// Binds an address for a resource that is about to be made. `listen` is HOST:PORT, port 0 for any; `None` lets the
-    /// gateway choose. Nobody is accepted before [`Reservation::commit`].
+    /// gateway choose. Nobody is accepted before [`Reservation::commit`]. If an earlier try, of which nobody knows what became,
+    /// has left the resource an address that fits, it is that one.
     pub fn reserve(
         &self,
         group: GroupId,
@@ -132,7 +133,11 @@ impl Ingress {
         listen: Option<&str>,
     ) -> Result<Reservation, IngressError> {
         let wish = listen.filter(|text| !text.is_empty()).map(bind::parse).transpose()?;
-        let mut reservation = self.shared.clone().claim((group, resource.clone()))?;
+        let key = (group, resource.clone());
+        if let Some(reservation) = self.shared.clone().take_up(&key, wish) {
+            return Ok(reservation);
+        }
+        let mut reservation = self.shared.clone().claim(key)?;
         reservation.bind(wish)?;
         Ok(reservation)
     }
@@ -184,6 +189,8 @@ pub struct Reservation {
     listener: Option<TcpListener>,
     /// The store has it.
     kept: bool,
+    /// It listened before, and is left as it was when nothing comes of this.
+    taken_up: bool,
 }
 
 impl Reservation {
@@ -194,6 +201,9 @@ impl Reservation {
     /// Has the store keep the address: from here on the resource listens there even if we die before the commit. Should
     /// it never come to exist, the address is given up as that of a resource that is gone.
     pub async fn keep(&mut self) -> Result<(), IngressError> {
+        if self.kept {
+            return Ok(());
+        }
         let (group, resource) = self.key.clone();
         let record = ListenerRecord { group, resource, address: self.address };
         self.shared.store.save_listener(&record).await.map_err(|error| match error {
@@ -205,16 +215,17 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives the address up, in the store too.
+    /// Gives the address up, in the store too. One that was taken up stays: whether its resource exists is not said by a
+    /// refusal, and it is closed as that of a resource that is gone if it does not.
     pub async fn release(self) {
-        self.shared.close(&self.key).await;
+        if !self.taken_up {
+            self.shared.close(&self.key).await;
+        }
     }
 
     /// Begins to accept callers; keeps the address in the store if that was not done.
     pub async fn commit(mut self) -> Result<SocketAddr, IngressError> {
-        if !self.kept {
-            self.keep().await?;
-        }
+        self.keep().await?;
         let stop = self.shared.lock().get_mut(&self.key).map(|entry| {
             entry.reserved = false;
             entry.stop.clone()
@@ -251,10 +262,14 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut entries = self.shared.lock();
-        if let btree_map::Entry::Occupied(entry) = entries.entry(self.key.clone())
+        if let btree_map::Entry::Occupied(mut entry) = entries.entry(self.key.clone())
             && entry.get().reserved
         {
-            entry.remove();
+            if self.taken_up {
+                entry.get_mut().reserved = false;
+            } else {
+                entry.remove();
+            }
         }
     }
 }
@@ -262,6 +277,27 @@ impl Drop for Reservation {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The address that the resource has already, if it is what is wished for and nobody makes the resource right now.
+    fn take_up(self: Arc<Self>, key: &Key, wish: Option<SocketAddr>) -> Option<Reservation> {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(key).filter(|entry| !entry.reserved && !self.stop.is_cancelled())?;
+        let fits = |address: &SocketAddr| match wish {
+            Some(wish) => wish.ip() == address.ip() && [0, address.port()].contains(&wish.port()),
+            None => address.ip() == self.host,
+        };
+        let address = entry.address.filter(fits)?;
+        entry.reserved = true;
+        drop(entries);
+        Some(Reservation {
+            shared: self,
+            key: key.clone(),
+            address,
+            listener: None,
+            kept: true,
+            taken_up: true,
+        })
     }
 
     /// Takes the resource's place, so that nobody else binds for it at the same time.
@@ -281,7 +317,14 @@ impl Shared {
             }
         }
         drop(entries);
-        Ok(Reservation { shared: self, key, address: unspecified, listener: None, kept: false })
+        Ok(Reservation {
+            shared: self,
+            key,
+            address: unspecified,
+            listener: None,
+            kept: false,
+            taken_up: false,
+        })
     }
 
     fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {

@@ -66,6 +66,26 @@ async fn a_restart_keeps_every_address() {
 }
 
 #[tokio::test]
+async fn another_try_takes_up_the_address_that_the_first_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, WIDE).await;
+    let address = bench.commit("db", None).await;
+    let reserve = |listen| bench.ingress.reserve(group(), &name("db"), listen);
+    let mut again = reserve(None).unwrap();
+    assert_eq!(again.address(), address);
+    assert_eq!(reserve(None).unwrap_err().reason(), "listening", "one at a time");
+    again.keep().await.unwrap();
+    again.release().await;
+    assert!(TcpStream::connect(address).await.is_ok(), "a refusal may be of a resource that exists");
+    assert_eq!(reserve(Some("127.0.0.1:0")).unwrap().commit().await.unwrap(), address);
+    assert!(TcpStream::connect(address).await.is_ok());
+    let elsewhere = format!("127.0.0.1:{}", if address.port() == 20_000 { 20_001 } else { 20_000 });
+    assert_eq!(reserve(Some(&elsewhere)).unwrap_err().reason(), "listening");
+    assert_eq!(bench.store.listeners().await.unwrap().len(), 1);
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::on(&folder, WIDE).await;
@@ -180,7 +200,7 @@ async fn mistakes_are_named() {
     assert_eq!(refused("db", Some("127.0.0.1:0")), "no_port");
     drop(squatter);
     assert_eq!(bench.commit("db", Some("127.0.0.1:0")).await.port(), port);
-    assert_eq!(refused("db", None), "listening");
+    assert_eq!(refused("db", Some("127.0.0.2:0")), "listening");
 }
 
 #[tokio::test]
