@@ -55,6 +55,8 @@ pub(super) fn leader_killed(seen: &mut Seen) {
     let more = (now - revision) as usize;
     assert!(more >= made, "{made} were acknowledged, {more} are there");
     seen.count("edits made twice, or told as not made", (more - made).saturating_sub(unsure), 0);
+    // They wait for it until its next start.
+    leader.restart();
     held.cut(&leader.id, SOON);
     seen.count("sessions lost on the others", held.lost(), 0);
 }
