@@ -1,0 +1,81 @@
+//! The balancer's own rules, over time: who is slow or fails gets little, who returns ramps up, callers that stick do.
+
+#[cfg(test)]
+mod tests {
+    use warren_core::config::Policy;
+
+    use crate::{faults::Fault, net::Node, setup::Setup, world::World};
+
+    fn brief() -> Setup {
+        Setup { session: 400, ..busy() }
+    }
+
+    fn busy() -> Setup {
+        Setup { call_every: 40, session: 4_000, end: 50_000, ..Setup::quiet() }
+    }
+
+    /// The share of all sessions that a member got while it had this fault.
+    fn share_under(fault: Fault, setup: Setup) -> f64 {
+        let mut world = World::new(20, |_| setup.with(5_000, 44_000, fault));
+        world.run_until(6_000).unwrap();
+        world.books.tries.clear();
+        world.run_until(48_000).unwrap();
+        world.books.share(0)
+    }
+
+    #[test]
+    fn a_member_fifty_times_slower_gets_less_than_a_twentieth() {
+        let share = share_under(Fault::Slow(0), brief());
+        assert!(share < 0.05, "{share:.3}");
+        let share = share_under(Fault::Slow(0), Setup { agents: 2, ..brief() });
+        assert!(share < 0.05, "{share:.3} of two");
+    }
+
+    #[test]
+    fn failing_fast_attracts_nothing() {
+        for policy in Policy::ALL {
+            let share = share_under(Fault::FailsFast(0), Setup { policies: vec![policy], ..busy() });
+            assert!(share < 0.05, "{policy}: {share:.3}");
+        }
+        let share = share_under(Fault::Path { agent: 0, resource: 0 }, busy());
+        assert!(share < 0.05, "by its way: {share:.3}");
+    }
+
+    #[test]
+    fn a_member_that_returns_ramps_up() {
+        let gone = Fault::Crash { node: Node::Agent(0), told: true };
+        let mut world = World::new(21, |_| Setup { end: 140_000, ..busy() }.with(40_000, 10_000, gone));
+        let mut shares = Vec::new();
+        for (from, until) in [(52_000, 56_000), (65_000, 70_000), (90_000, 110_000)] {
+            world.run_until(from).unwrap();
+            world.books.tries.clear();
+            world.run_until(until).unwrap();
+            shares.push(world.books.share(0));
+        }
+        assert!(shares[0] < 0.2 && shares[0] > 0.01, "{shares:.2?}");
+        assert!(shares[0] < shares[1] && shares[1] < shares[2], "{shares:.2?}");
+        assert!((0.28..0.39).contains(&shares[2]), "{shares:.2?}");
+    }
+
+    #[test]
+    fn callers_that_stick_come_back_to_the_member_that_returned() {
+        let gone = Fault::Crash { node: Node::Agent(0), told: true };
+        let setup =
+            Setup { policies: vec![Policy::Sticky], call_every: 60, session: 400, end: 140_000, ..busy() };
+        let mut world = World::new(22, |_| setup.with(40_000, 10_000, gone));
+        world.run_until(139_000).unwrap();
+        let homes = |world: &World, from, until| {
+            let mut homes = std::collections::BTreeMap::new();
+            for session in world.began(from, until) {
+                homes
+                    .entry(session.caller)
+                    .or_insert_with(std::collections::BTreeSet::new)
+                    .insert(session.tried[0]);
+            }
+            homes
+        };
+        let (before, after) = (homes(&world, 10_000, 39_000), homes(&world, 100_000, 138_000));
+        assert!(before.len() > 10 && before.values().all(|members| members.len() == 1), "{before:?}");
+        assert_eq!(before, after);
+    }
+}
