@@ -24,7 +24,9 @@ use crate::{
 mod issue;
 mod request;
 
-pub use issue::{IssuedCertificate, agent_dns_name, agent_server_name};
+pub use issue::{
+    IssuedCertificate, agent_dns_name, agent_server_name, gateway_dns_name, gateway_server_name,
+};
 pub use request::{AgentRequest, REQUEST_BYTES_MAX};
 
 /// How long a root holds.

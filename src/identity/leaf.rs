@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
-use warren_core::id::{AgentId, GroupId};
+use warren_core::id::{AgentId, GatewayId, GroupId};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What every URI of ours in a certificate starts with.
 pub const SCHEME: &str = "warren://";
+const GATEWAY: &str = "gateway/";
 
 /// Why a peer has no identity here.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -139,6 +140,19 @@ impl PeerIdentity {
     }
 }
 
+/// The gateway at the other end of a connection, from what rustls gives as `peer_certificates()`; `None` when it is none.
+///
+/// There is nothing more to ask: gateways that share a store issue their certificates themselves.
+pub fn gateway_of_chain(chain: Option<&[CertificateDer<'_>]>) -> Option<GatewayId> {
+    let leaf = parse(chain?.first()?).ok()?;
+    only_name(&leaf).ok()?.strip_prefix(GATEWAY)?.parse().ok()
+}
+
+/// The URI by which a certificate names a gateway.
+pub fn gateway_uri(gateway: GatewayId) -> String {
+    format!("{SCHEME}{GATEWAY}{gateway}")
+}
+
 /// The URI by which a certificate names an agent.
 pub fn agent_uri(group: GroupId, agent: AgentId) -> String {
     format!("{SCHEME}group/{group}/agent/{agent}")
@@ -158,6 +172,11 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Result<(GroupId, AgentId), IdentityError> {
+    agent_of(only_name(certificate)?).ok_or(IdentityError::NotAnAgent)
+}
+
+/// What follows [`SCHEME`] in the one URI of ours.
+fn only_name<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
     let names = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
     let ours: Vec<&str> = names
         .iter()
@@ -168,7 +187,7 @@ fn names(certificate: &X509Certificate<'_>) -> Result<(GroupId, AgentId), Identi
         })
         .collect();
     match ours[..] {
-        [path] => agent_of(path).ok_or(IdentityError::NotAnAgent),
+        [path] => Ok(path),
         [] => Err(IdentityError::NotAnAgent),
         _ => Err(IdentityError::Ambiguous { count: ours.len() }),
     }

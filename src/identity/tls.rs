@@ -1,4 +1,4 @@
-//! The four ways in which Warren speaks TLS: 1.3 only, aws-lc only.
+//! The five ways in which Warren speaks TLS: 1.3 only, aws-lc only.
 //!
 //! Certificates and roots are swapped inside a config ([`SwappableKey`], [`Trust`]): connections that are up stay up,
 //! the next handshake uses what is new.
@@ -98,6 +98,16 @@ pub fn peer_client(
     alpn: &[&str],
 ) -> Result<Arc<ClientConfig>, TlsError> {
     client(trust::ServerVerifier::members(roots, group), Some(key), alpn)
+}
+
+/// A gateway dialling another one that shares its store. The server name to ask for is
+/// [`crate::authority::gateway_server_name`]: only a gateway with that id is given one.
+pub fn neighbour_client(
+    key: Arc<SwappableKey>,
+    roots: Arc<Trust>,
+    alpn: &[&str],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    client(trust::ServerVerifier::anybody(roots), Some(key), alpn)
 }
 
 /// Which roots may vouch for a gateway: those in `given` (the operator's CA file, PEM), or without one the system's;

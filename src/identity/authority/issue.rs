@@ -20,6 +20,7 @@ use crate::{
 };
 
 const AGENT_DOMAIN: &str = "agent.warren.internal";
+const GATEWAY_DOMAIN: &str = "gateway.warren.internal";
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
 
 /// A certificate that was just issued.
@@ -41,6 +42,17 @@ pub fn agent_dns_name(agent: AgentId) -> String {
 /// [`agent_dns_name`] as rustls takes it.
 pub fn agent_server_name(agent: AgentId) -> ServerName<'static> {
     ServerName::try_from(agent_dns_name(agent)).expect("ids are letters, digits and one dash")
+}
+
+/// The DNS name of a gateway's own in its certificate, never resolved either: gateways that share a store ask TLS for it,
+/// by whatever address they reach each other.
+pub fn gateway_dns_name(gateway: GatewayId) -> String {
+    format!("{gateway}.{GATEWAY_DOMAIN}")
+}
+
+/// [`gateway_dns_name`] as rustls takes it.
+pub fn gateway_server_name(gateway: GatewayId) -> ServerName<'static> {
+    ServerName::try_from(gateway_dns_name(gateway)).expect("ids are letters, digits and one dash")
 }
 
 pub(super) fn agent(
@@ -68,11 +80,12 @@ pub(super) fn gateway(
     if names.is_empty() {
         return Err(AuthorityError::NoName);
     }
-    let mut all = vec![uri(format!("{}gateway/{gateway}", leaf::SCHEME))?];
+    let mut all = vec![uri(leaf::gateway_uri(gateway))?, dns(gateway_dns_name(gateway))?];
     for name in names {
         all.push(gateway_name(name)?);
     }
-    let params = params(&gateway.to_string(), all, vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let params = params(&gateway.to_string(), all, usages);
     sign(authority, params, key, now, lifetime)
 }
 
@@ -148,9 +161,13 @@ fn gateway_name(name: &str) -> Result<SanType, AuthorityError> {
     if !matches!(ServerName::try_from(fixed), Ok(ServerName::DnsName(_))) || fixed.ends_with('.') {
         return Err(refused("it is neither a DNS name nor an IP address"));
     }
-    // Else a gateway could be taken for a member by its peers.
-    if fixed == AGENT_DOMAIN || fixed.ends_with(&format!(".{AGENT_DOMAIN}")) {
+    // Else a gateway could be taken for a member by its peers, or for another gateway.
+    let within = |domain: &str| fixed == domain || fixed.ends_with(&format!(".{domain}"));
+    if within(AGENT_DOMAIN) {
         return Err(refused("names of agents are kept for agents"));
+    }
+    if within(GATEWAY_DOMAIN) {
+        return Err(refused("names of gateways among each other are given by their ids"));
     }
     dns(lower)
 }

@@ -146,17 +146,23 @@ fn a_leaf_never_outlives_its_root() {
 }
 
 #[test]
-fn a_gateway_gets_its_names_and_server_use_only() {
+fn a_gateway_gets_its_names_and_may_call_others() {
     let authority = Authority::generate(noon()).unwrap();
     let issued =
         gateway(&authority, &["GW.example", "*.gw.example", "127.0.0.1", "::1", "localhost"]).unwrap();
     assert_eq!(
-        names_of(&issued.der)[..4],
-        ["warren://gateway/gwy-0000000003", "gw.example", "*.gw.example", "[127, 0, 0, 1]"]
+        names_of(&issued.der)[..5],
+        [
+            "warren://gateway/gwy-0000000003",
+            "gwy-0000000003.gateway.warren.internal",
+            "gw.example",
+            "*.gw.example",
+            "[127, 0, 0, 1]"
+        ]
     );
     let (_, certificate) = X509Certificate::from_der(&issued.der).unwrap();
     let usage = certificate.extended_key_usage().unwrap().unwrap().value;
-    assert!(usage.server_auth && !usage.client_auth);
+    assert!(usage.server_auth && usage.client_auth && !usage.any);
     assert!(matches!(gateway(&authority, &[]), Err(AuthorityError::NoName)));
     for odd in ["", "a b", "exa*mple", "*.*.example", "https://gw", "gw.example.", "ü.example"] {
         assert!(matches!(gateway(&authority, &[odd]), Err(AuthorityError::Name { .. })), "{odd}");
@@ -164,10 +170,13 @@ fn a_gateway_gets_its_names_and_server_use_only() {
 }
 
 #[test]
-fn a_gateway_cannot_be_named_like_an_agent() {
+fn a_gateway_cannot_be_named_like_an_agent_or_another_gateway() {
     let authority = Authority::generate(noon()).unwrap();
     let agent = agent_dns_name(AgentId::from_random(2));
-    for name in [agent.as_str(), "*.agent.warren.internal", "AGENT.warren.internal"] {
+    let other = gateway_dns_name(GatewayId::from_random(9));
+    for name in
+        [&*agent, "*.agent.warren.internal", "AGENT.warren.internal", &*other, "*.gateway.warren.internal"]
+    {
         assert!(matches!(gateway(&authority, &[name]), Err(AuthorityError::Name { .. })), "{name}");
     }
 }

@@ -123,6 +123,20 @@ fn no_certificate_and_garbage_have_their_own_answers() {
 }
 
 #[test]
+fn a_gateway_is_told_from_an_agent_and_from_nobody() {
+    let gateway = GatewayId::from_random(3);
+    let of = |uris: &[&str]| gateway_of_chain(Some(&[leaf_with(uris)]));
+    assert_eq!(of(&[&gateway_uri(gateway)]), Some(gateway));
+    let agent = agent_uri(group(), agent());
+    assert_eq!(of(&[&agent]), None);
+    assert_eq!(of(&[&gateway_uri(gateway), &agent]), None, "two identities are none");
+    assert_eq!(of(&[&format!("{}/more", gateway_uri(gateway))]), None);
+    assert_eq!(of(&[]), None);
+    assert_eq!(gateway_of_chain(Some(&[leaf_with(&[]), leaf_with(&[&gateway_uri(gateway)])])), None);
+    assert_eq!((gateway_of_chain(Some(&[])), gateway_of_chain(None)), (None, None));
+}
+
+#[test]
 fn another_group_is_refused() {
     let identity = PeerIdentity::from_leaf(&ours(), noon()).unwrap();
     assert!(identity.expect_group(group()).is_ok());

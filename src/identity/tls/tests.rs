@@ -9,7 +9,7 @@ use warren_core::id::{AgentId, GatewayId};
 use super::*;
 use crate::{
     AgentRequest, Authority, PeerIdentity, PrivateKey,
-    authority::{AGENT_LIFETIME, GATEWAY_LIFETIME, agent_server_name},
+    authority::{AGENT_LIFETIME, GATEWAY_LIFETIME, agent_server_name, gateway_server_name},
 };
 
 type ServerSide = server::TlsStream<DuplexStream>;
@@ -200,7 +200,11 @@ async fn a_gateways_certificate_does_not_pass_for_an_agents_nor_the_reverse() {
     let world = World::new();
     let (server, _client) =
         to_gateway(&world.gateway_server(), &world.client(Some(world.gateway.clone()))).await;
-    assert_eq!(reason(&server), "bad_certificate", "it is for servers");
+    assert_eq!(identity(&server.unwrap()), Err(IdentityError::NotAnAgent), "gateways dial gateways, as such");
+    let posing = peer_client(world.gateway.clone(), world.trust.clone(), site(), &["h2"]).unwrap();
+    let (server, _client) =
+        meet(&world.peer_server(3), &posing, agent_server_name(AgentId::from_random(3))).await;
+    assert_eq!(reason(&server), "not_an_agent");
     let posing = gateway_server(world.agent(site(), 7), world.trust.clone(), ALPN).unwrap();
     let (_, client) = to_gateway(&posing, &world.client(None)).await;
     assert_eq!(reason(&client), "wrong_name");
@@ -338,4 +342,27 @@ fn a_given_root_replaces_the_systems_and_the_learned_one_joins() {
     assert_eq!(gateway_roots(Some(&one), Some(&other)).unwrap().len(), 2);
     assert!(!gateway_roots(None, Some(&other)).unwrap().is_empty());
     assert!(matches!(gateway_roots(Some(""), None), Err(TlsError::NoRoots)));
+}
+
+#[tokio::test]
+async fn gateways_know_each_other_by_their_ids() {
+    let world = World::new();
+    let neighbour = neighbour_client(gateway_key(&world.authority), world.trust.clone(), ALPN).unwrap();
+    let name = |id| gateway_server_name(GatewayId::from_random(id));
+    let (server, client) = meet(&world.gateway_server(), &neighbour, name(1)).await;
+    let server = server.unwrap();
+    let caller = crate::leaf::gateway_of_chain(server.get_ref().1.peer_certificates());
+    assert_eq!(caller, Some(GatewayId::from_random(1)));
+    assert_eq!(identity(&server), Err(IdentityError::NotAnAgent));
+    client.unwrap();
+    let (_, client) = meet(&world.gateway_server(), &neighbour, name(2)).await;
+    assert_eq!(reason(&client), "wrong_name", "another one than the one meant");
+
+    // An agent's own port, and a gateway of somebody else's.
+    let member = agent_server_name(AgentId::from_random(7));
+    let (server, client) = meet(&world.peer_server(7), &neighbour, member).await;
+    assert!(server.is_err() && client.is_err());
+    let stranger = neighbour_client(gateway_key(&World::new().authority), world.trust.clone(), ALPN).unwrap();
+    let (server, _) = meet(&world.gateway_server(), &stranger, name(1)).await;
+    assert_eq!(reason(&server), "unknown_issuer");
 }
