@@ -64,10 +64,31 @@ pub struct Dialed {
 /// Dials `https://host[:port]`; a path in the URL goes before `/tunnel`. Takes 15 s at most, through a proxy 25 s.
 pub async fn dial(url: &str, tls: Arc<ClientConfig>, connector: &dyn Connector) -> Result<Dialed, DialError> {
     let gateway = Gateway::parse(url)?;
+    let name = ServerName::try_from(gateway.host.clone())
+        .map_err(|_| DialError::Url { url: format!("https://{}", gateway.authority) })?;
+    reach(&gateway, name, tls, connector).await
+}
+
+/// As [`dial`], where the other end has to prove that it is `name`, whatever it is called in the URL.
+pub async fn dial_by_name(
+    url: &str,
+    name: ServerName<'static>,
+    tls: Arc<ClientConfig>,
+    connector: &dyn Connector,
+) -> Result<Dialed, DialError> {
+    reach(&Gateway::parse(url)?, name, tls, connector).await
+}
+
+async fn reach(
+    gateway: &Gateway,
+    name: ServerName<'static>,
+    tls: Arc<ClientConfig>,
+    connector: &dyn Connector,
+) -> Result<Dialed, DialError> {
     let socket = connector.connect(&gateway.host, gateway.port).await?;
     tune(&socket).map_err(|source| DialError::Connect { address: gateway.authority.clone(), source })?;
-    let stream = handshake(&gateway, tls, socket).await?;
-    timeout(STEP_WITHIN, ask(&gateway, stream))
+    let stream = handshake(gateway, name, tls, socket).await?;
+    timeout(STEP_WITHIN, ask(gateway, stream))
         .await
         .map_err(|_| DialError::Timeout { step: "the upgrade", after: STEP_WITHIN })?
 }
@@ -131,11 +152,10 @@ impl Gateway {
 
 async fn handshake(
     gateway: &Gateway,
+    name: ServerName<'static>,
     tls: Arc<ClientConfig>,
     socket: TcpStream,
 ) -> Result<TlsStream, DialError> {
-    let name = ServerName::try_from(gateway.host.clone())
-        .map_err(|_| DialError::Url { url: format!("https://{}", gateway.authority) })?;
     let mut tls = Arc::unwrap_or_clone(tls);
     // The upgrade is HTTP/1.1's; the same port would give us HTTP/2 if we let it.
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -3,7 +3,7 @@
 //! Two halves. The pure half has no socket, task or clock: [`frame`] (what is said), [`websocket`] (how it is wrapped),
 //! [`session`] (one caller's bytes, offsets and credit) and [`machine`] (the protocol: events and `now` in, frames out).
 //! The tokio half stands at its edge: [`connection`] drives one machine over one stream and gives out a [`Handle`] and
-//! [`SessionStream`]s; [`dial`] and [`upgrade`] make that stream; [`splice`] and [`echo`] use it.
+//! [`SessionStream`]s; [`dial`] and [`upgrade`] make that stream; [`splice`], [`relay`] and [`echo`] use it.
 //!
 //! Architecture invariant: no module of the pure half names tokio, and only [`frame`] and [`websocket`] parse bytes.
 
@@ -14,6 +14,7 @@ pub mod echo;
 pub mod frame;
 pub mod machine;
 pub mod metrics;
+pub mod relay;
 pub mod session;
 pub mod splice;
 pub mod tls;

@@ -219,7 +219,7 @@ async fn broken(socket: &TcpStream) -> io::Error {
 }
 
 /// What came from the socket before it broke still arrives; what is for it has nowhere to go.
-async fn settle(session: &SessionStream) {
+pub(crate) async fn settle(session: &SessionStream) {
     let discard = async { while let Ok(Some(_)) = session.recv_bytes().await {} };
     let arrive = async {
         while session.unacknowledged() > 0 {
