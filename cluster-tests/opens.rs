@@ -28,6 +28,8 @@ pub struct Opened {
     pub took: Duration,
     /// Whether the answer came; else why not.
     pub outcome: Result<(), String>,
+    /// Addresses that were tried.
+    pub tried: usize,
     /// The caller's own address, as the gateway records it; none when it did not get as far.
     pub from: Option<SocketAddr>,
 }
@@ -35,14 +37,23 @@ pub struct Opened {
 impl Opens {
     /// So many callers, each of which begins a session `every` so often, or as soon as its last one has an answer.
     pub fn start(address: SocketAddr, callers: usize, every: Duration) -> Self {
+        Self::at_any(&[address], callers, every)
+    }
+
+    /// The same by callers that know several addresses, and take turns with which is the first. When one does not serve they
+    /// try the next, as drivers with several hosts do.
+    pub fn at_any(addresses: &[SocketAddr], callers: usize, every: Duration) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let call = |number: usize| {
-            let (stop, done) = (stop.clone(), done.clone());
+            let (stop, done, mut addresses) = (stop.clone(), done.clone(), addresses.to_vec());
+            let first = number % addresses.len();
+            addresses.rotate_left(first);
             thread::spawn(move || {
                 let mut due = Instant::now() + every * number as u32 / callers as u32;
                 while !stop.load(SeqCst) {
                     wait::until(due);
-                    let opened = open(address);
+                    let opened = open(&addresses);
+                    addresses.rotate_left(1);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
                     due = (due + every).max(Instant::now());
                 }
@@ -69,14 +80,20 @@ impl Opens {
     }
 }
 
-fn open(address: SocketAddr) -> Opened {
+fn open(addresses: &[SocketAddr]) -> Opened {
     let begun = Instant::now();
-    let mut from = None;
-    let mut talk = || -> io::Result<()> {
-        let mut socket = caller::connect(address)?;
-        from = Some(socket.local_addr()?);
-        caller::round_trip(&mut socket, b"are you there?")
-    };
-    let outcome = talk().map_err(|error| error.to_string());
-    Opened { begun, took: begun.elapsed(), outcome, from }
+    let (mut from, mut tried, mut outcome) = (None, 0, Ok(()));
+    for &address in addresses {
+        let mut talk = || -> io::Result<()> {
+            let mut socket = caller::connect(address)?;
+            from = Some(socket.local_addr()?);
+            caller::round_trip(&mut socket, b"are you there?")
+        };
+        tried += 1;
+        outcome = talk().map_err(|error| format!("{address}: {error}"));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    Opened { begun, took: begun.elapsed(), outcome, tried, from }
 }
