@@ -5,6 +5,7 @@
 //! | `data_dir` | `/var/lib/warren/gateway` | made with mode 0700 |
 //! | `listen` | `0.0.0.0:443` | the one port for tunnels, enrolment and the admin API; port 0 picks one |
 //! | `public_url` | `https://` and `listen`, or `localhost` when that is every address | where agents and people reach it; its host stands in the certificate |
+//! | `internal_url` | `public_url` | where other gateways on the same store reach this one |
 //! | `metrics` | off | address of `/metrics`, `/livez`, `/readyz` |
 //! | `ready_file` | none | written whole once it serves |
 //! | `store` | `sqlite:DATA_DIR/gateway.db` | or `postgres://USER@HOST:PORT/DATABASE`, which several gateways may share |
@@ -57,6 +58,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// `None` until `listen` is bound.
     pub public_url: Option<PublicUrl>,
+    /// `None`: the public one.
+    pub internal_url: Option<PublicUrl>,
     pub metrics: Option<SocketAddr>,
     pub ready_file: Option<PathBuf>,
     pub store: StoreLocation,
@@ -127,6 +130,7 @@ pub struct Overrides {
     pub data_dir: Option<PathBuf>,
     pub listen: Option<String>,
     pub public_url: Option<String>,
+    pub internal_url: Option<String>,
     pub metrics: Option<String>,
     pub ready_file: Option<PathBuf>,
     pub store: Option<String>,
@@ -195,6 +199,7 @@ impl Default for GatewayConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 443)),
             public_url: None,
+            internal_url: None,
             metrics: None,
             ready_file: None,
             store: StoreLocation::Sqlite(data_dir.join("gateway.db")),

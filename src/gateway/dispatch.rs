@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! caller ─▶ plan ─▶ open on the first choice ─ ok ─▶ splice until both ends are done
-//!             ▲              │ failed, and no byte of the caller can have reached a target
-//!             └── next, at most twice, within the group's retry budget
+//!   │ nobody  ▲              │ failed, and no byte of the caller can have reached a target
+//!   ▼         └── next, at most twice, within the group's retry budget
+//! another gateway that has tunnels of the group, or a member that comes within a while
 //!                            │ else
 //!                            └─▶ the caller's connection is reset; why is logged, counted and recorded
 //! ```
@@ -19,14 +20,14 @@ use std::{
 
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout_at,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
 use warren_core::{
     balance::{Opened, caller_key},
-    id::AgentId,
+    id::{AgentId, GatewayId},
 };
 use warren_tunnel::{
     OpenRequest, OpenResult, ResetReason, SessionStream,
@@ -35,22 +36,28 @@ use warren_tunnel::{
 
 use crate::{
     metrics,
+    neighbours::Neighbours,
     registry::{Asked, Chosen, Group, Lease, Planned, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
 };
 
 mod attempt;
 mod early;
+mod guest;
+mod pass_on;
 #[cfg(test)]
 mod tests;
 
 use attempt::{Failed, attempt};
-use early::Early;
+use early::{Caller, Early};
+use pass_on::PassOn;
 
 /// Tries after the first.
 const RETRIES_MAX: usize = 2;
 /// No retry starts later than this after the caller came: it should know in the end.
 const RETRY_WITHIN: Duration = Duration::from_secs(8);
+/// While a member is waited for, other gateways are asked so often.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Times and limits of sessions.
 #[derive(Debug, Clone)]
@@ -86,6 +93,7 @@ pub struct Dispatcher {
 #[derive(Debug)]
 struct Shared {
     registry: Registry,
+    neighbours: Neighbours,
     sessions: SessionLog,
     limits: DispatchLimits,
     room: Arc<Semaphore>,
@@ -101,22 +109,48 @@ struct Lost {
     detail: String,
 }
 
+/// Where a session is to go.
+enum Choice {
+    Member(Chosen),
+    /// Another gateway has taken it.
+    Elsewhere(SessionStream, GatewayId),
+}
+
 /// A session that has reached its target.
 struct Carried {
     session: SessionStream,
-    lease: Lease,
+    /// Absent when another gateway carries it, and counts.
+    lease: Option<Lease>,
+}
+
+/// How an open is gone about.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// How long a member is waited for when there is none.
+    patience: Duration,
+    /// Whether other gateways may be asked.
+    may_pass_on: bool,
+    /// Of the members' answer.
+    open_within: Duration,
+}
+
+impl Lost {
+    fn stopping() -> Self {
+        Self { failure: Failure::Stopping, detail: "gateway stops".to_owned() }
+    }
 }
 
 impl Dispatcher {
-    pub fn new(
+    pub(crate) fn new(
         registry: Registry,
+        neighbours: Neighbours,
         sessions: SessionLog,
         limits: DispatchLimits,
         stop: CancellationToken,
     ) -> Self {
         let room = Arc::new(Semaphore::new(limits.sessions_max.min(Semaphore::MAX_PERMITS)));
         let tasks = TaskTracker::new();
-        Self { shared: Arc::new(Shared { registry, sessions, limits, room, tasks, stop }) }
+        Self { shared: Arc::new(Shared { registry, neighbours, sessions, limits, room, tasks, stop }) }
     }
 
     /// Takes a caller over. Returns at once; the session is a task of its own.
@@ -147,12 +181,15 @@ impl Shared {
         permit: OwnedSemaphorePermit,
     ) {
         let begun = Instant::now();
+        let manner = Manner {
+            patience: self.limits.wait_for_member,
+            may_pass_on: true,
+            open_within: self.limits.open_within,
+        };
         // The future of an open is large; a session that is open should not keep room for it.
         let opened = tokio::select! {
-            opened = Box::pin(self.open(&caller, &entry, &wanted, from)) => opened,
-            () = self.stop.cancelled() => {
-                Err(Lost { failure: Failure::Stopping, detail: "gateway stops".to_owned() })
-            }
+            opened = Box::pin(self.open(Caller::Socket(&caller), &entry, &wanted, from, manner)) => opened,
+            () = self.stop.cancelled() => Err(Lost::stopping()),
         };
         match opened {
             Ok(carried) => {
@@ -186,13 +223,14 @@ impl Shared {
         drop(carried.lease);
     }
 
-    /// Opens the session on the best member that takes it.
+    /// Opens the session on the best member that takes it; without one here, on another gateway.
     async fn open(
         &self,
-        caller: &TcpStream,
+        caller: Caller<'_>,
         entry: &Entry,
         wanted: &Wanted,
         from: SocketAddr,
+        manner: Manner,
     ) -> Result<Carried, Lost> {
         let until = Instant::now() + RETRY_WITHIN;
         let group = self.registry.entry(wanted.group);
@@ -204,22 +242,38 @@ impl Shared {
         let mut last: Option<Lost> = None;
         loop {
             let asked = Asked { resource: &wanted.resource, tried: &tried, caller: key };
-            let chosen = match self.choose(&group, asked).await {
-                Ok(chosen) => chosen,
-                // The failure that led here says more than that nobody is left.
-                Err(nobody) => return Err(last.unwrap_or(nobody)),
+            let pass_on = self.pass_on(entry, wanted, from);
+            let choice = match tried.is_empty() {
+                true => self.choose(&group, asked, manner, &pass_on).await?,
+                false => match Self::choose_next(&group, asked) {
+                    Ok(chosen) => Choice::Member(chosen),
+                    Err(nobody) => {
+                        let taken = if manner.may_pass_on { pass_on.ask(&early).await? } else { None };
+                        match taken {
+                            Some((session, gateway)) => Choice::Elsewhere(session, gateway),
+                            // What led here says more than that nobody is left.
+                            None => return Err(last.unwrap_or(nobody)),
+                        }
+                    }
+                },
             };
-            let Chosen { plan, lease, name, revision } = chosen;
+            let Chosen { plan, lease, name, revision } = match choice {
+                Choice::Member(chosen) => chosen,
+                Choice::Elsewhere(session, gateway) => {
+                    entry.passed_on(gateway, session.meter());
+                    return Ok(Carried { session, lease: None });
+                }
+            };
             let member = lease.tunnel.agent;
             entry.tries(member, name);
             let request = OpenRequest {
-                deadline: self.limits.open_within,
+                deadline: manner.open_within,
                 min_revision: revision,
                 trace: entry.trace(),
                 caller: from.to_string(),
                 ..OpenRequest::resource(wanted.resource.as_str())
             };
-            let within = self.limits.open_within + self.limits.answer_grace;
+            let within = manner.open_within + self.limits.answer_grace;
             let begun = Instant::now();
             let outcome = attempt(&lease.tunnel.handle, request, &mut early, caller, within).await;
             let (now, took) = (Instant::now(), begun.elapsed());
@@ -231,7 +285,7 @@ impl Shared {
                     // Others could not reach a target that can be reached: that is not its fault, but that of their ways.
                     group.reached(member, &target_failed, (&wanted.resource, revision), took, now);
                     entry.carried(tried_so, session.meter());
-                    return Ok(Carried { session, lease });
+                    return Ok(Carried { session, lease: Some(lease) });
                 }
                 Err(failed) => failed,
             };
@@ -254,15 +308,44 @@ impl Shared {
         }
     }
 
-    /// The member to try next. A first try waits a while for one to come; a retry takes who is there.
-    async fn choose(&self, group: &Group, asked: Asked<'_>) -> Result<Chosen, Lost> {
-        let plan = || group.plan(asked, rand::random(), Instant::now());
-        let mut planned = plan();
-        if asked.tried.is_empty() && !matches!(planned, Planned::Chosen(_)) {
-            let wait = wait_for_member(group.changes(), plan);
-            planned = timeout(self.limits.wait_for_member, wait).await.unwrap_or_else(|_| plan());
+    /// Whom to try first. Who has nobody waits a while for a member to come, and meanwhile asks other gateways.
+    async fn choose(
+        &self,
+        group: &Group,
+        asked: Asked<'_>,
+        manner: Manner,
+        pass_on: &PassOn<'_>,
+    ) -> Result<Choice, Lost> {
+        let begun = tokio::time::Instant::now();
+        let (until, mut ask_at) = (begun + manner.patience, begun);
+        let mut changes = group.changes();
+        loop {
+            changes.mark_unchanged();
+            let nobody = match Self::choose_next(group, asked) {
+                Ok(chosen) => return Ok(Choice::Member(chosen)),
+                Err(nobody) => nobody,
+            };
+            // Members that are here know of every resource; what is remembered of some that were here may be old.
+            let knows = nobody.failure == Failure::UnknownResource && group.has_tunnels();
+            if manner.may_pass_on && tokio::time::Instant::now() >= ask_at {
+                // It waits for nobody, and has not said anything yet.
+                if !knows && let Some((session, gateway)) = pass_on.ask(&Early::default()).await? {
+                    return Ok(Choice::Elsewhere(session, gateway));
+                }
+                ask_at = tokio::time::Instant::now() + ASK_AGAIN_AFTER;
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(nobody);
+            }
+            let wake = if self.neighbours.is_alone() { until } else { ask_at.min(until) };
+            // Either way it is looked at again.
+            drop(timeout_at(wake, changes.changed()).await);
         }
-        let (failure, detail) = match planned {
+    }
+
+    /// The best member that was not tried, of those who are here.
+    fn choose_next(group: &Group, asked: Asked<'_>) -> Result<Chosen, Lost> {
+        let (failure, detail) = match group.plan(asked, rand::random(), Instant::now()) {
             Planned::Chosen(chosen) => return Ok(chosen),
             Planned::UnknownGroup => (Failure::NoMember, "no agent of the group has a tunnel".to_owned()),
             Planned::UnknownResource => {
@@ -301,17 +384,6 @@ fn caller_key_of(from: SocketAddr) -> u64 {
     match from.ip().to_canonical() {
         IpAddr::V4(ip) => caller_key(&ip.octets()),
         IpAddr::V6(ip) => caller_key(&ip.octets()),
-    }
-}
-
-/// Plans again at every change until somebody is chosen.
-async fn wait_for_member(mut changes: watch::Receiver<u64>, plan: impl Fn() -> Planned) -> Planned {
-    loop {
-        changes.mark_unchanged();
-        let planned = plan();
-        if matches!(planned, Planned::Chosen(_)) || changes.changed().await.is_err() {
-            return planned;
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! A host and port for each resource.
 //!
 //! Whoever makes a resource through this gateway reserves its port first ([`Ingress::reserve`]); a resource that came to
-//! the group another way gets one by itself. Addresses are kept in the store, so that a restart binds the same. A port
-//! stays open while no agent is there: callers wait a little, then are reset.
+//! the group another way gets one by itself. Addresses are kept in the store, so that a restart binds the same, and so do
+//! the other gateways ([`Ingress::follow`]). A port stays open while no agent is there: callers wait a little, then are
+//! reset.
 //!
 //! ```text
-//! (store) ─▶ waiting for the address to be free ─▶ listening ─▶ closed when its resource is gone for 10 s
-//! reserve ─▶ bound, nobody is accepted ─▶ kept in the store ─ commit ──────▲
+//! (store) ─▶ waiting for the address to be free ─▶ listening ─▶ closed when its resource is gone for 10 s, or the
+//!                                                     ▲          store does not have it any more
+//! reserve ─▶ bound, nobody is accepted ─▶ kept in the store ─ commit
 //!                    └─ dropped: freed              └─ released: forgotten
 //! ```
 
@@ -16,6 +18,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use thiserror::Error;
@@ -30,7 +33,7 @@ use crate::{
     metrics::SessionMeters,
     registry::Registry,
     sessions::Wanted,
-    store::{ListenerRecord, Store, StoreError},
+    store::{ListenAt, ListenerRecord, Store, StoreError},
 };
 
 pub(crate) mod accept;
@@ -38,6 +41,9 @@ pub(crate) mod bind;
 mod keep;
 #[cfg(test)]
 mod tests;
+
+/// How long a member that has not heard yet may go on naming a resource that another gateway has closed.
+const LET_GO_FOR: Duration = Duration::from_secs(10);
 
 /// Why a resource has no address.
 #[derive(Debug, Error)]
@@ -90,6 +96,8 @@ pub struct Ingress {
 #[derive(Debug)]
 struct Shared {
     entries: Mutex<BTreeMap<Key, Entry>>,
+    /// What another gateway has closed, and when: our members may not have heard yet that the resource is gone.
+    let_go: Mutex<BTreeMap<Key, Instant>>,
     host: IpAddr,
     ports: PortRange,
     store: Arc<dyn Store>,
@@ -108,6 +116,8 @@ struct Entry {
     stop: CancellationToken,
     /// Held by a reservation.
     reserved: bool,
+    /// The store had it when it was last looked at.
+    seen_in_store: bool,
 }
 
 impl Ingress {
@@ -119,8 +129,9 @@ impl Ingress {
         dispatcher: Dispatcher,
         stop: CancellationToken,
     ) -> Self {
-        let (entries, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { entries, host, ports, store, registry, dispatcher, tasks, stop }) }
+        let (entries, let_go, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        let shared = Shared { entries, let_go, host, ports, store, registry, dispatcher, tasks, stop };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Binds an address for a resource that is about to be made. `listen` is HOST:PORT, port 0 for any; `None` lets the
@@ -160,11 +171,11 @@ impl Ingress {
         }
     }
 
-    /// Binds what the store says. An address that is taken is tried again until it is free.
-    pub async fn restore(&self) -> Result<(), StoreError> {
-        for ListenerRecord { group, resource, address } in self.shared.store.listeners().await? {
-            self.shared.clone().restore((group, resource), address);
-        }
+    /// Binds what the store says, and closes what it said before and does not say any more. An address that is taken is
+    /// tried again until it is free.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        let kept = self.shared.store.listeners().await?;
+        self.shared.follow(kept);
         Ok(())
     }
 
@@ -205,12 +216,18 @@ impl Reservation {
             return Ok(());
         }
         let (group, resource) = self.key.clone();
-        let record = ListenerRecord { group, resource, address: self.address };
-        self.shared.store.save_listener(&record).await.map_err(|error| match error {
+        let at = ListenAt::of(self.address, self.shared.host);
+        let record = ListenerRecord { group, resource, at };
+        let kept = self.shared.store.keep_listener(&record).await.map_err(|error| match error {
             // Of a resource that waits for it to be free.
             StoreError::Taken { .. } => IngressError::InUse { address: self.address },
             error => error.into(),
         })?;
+        if kept != record {
+            // Another gateway was faster.
+            let address = kept.at.on(self.shared.host);
+            return Err(IngressError::Listening { resource: kept.resource, address });
+        }
         self.kept = true;
         Ok(())
     }
@@ -313,7 +330,8 @@ impl Shared {
                 return Err(IngressError::Listening { resource: key.1, address });
             }
             btree_map::Entry::Vacant(place) => {
-                place.insert(Entry { address: None, stop: self.stop.child_token(), reserved: true });
+                let stop = self.stop.child_token();
+                place.insert(Entry { address: None, stop, reserved: true, seen_in_store: false });
             }
         }
         drop(entries);
@@ -327,9 +345,54 @@ impl Shared {
         })
     }
 
+    fn follow(self: &Arc<Self>, kept: Vec<ListenerRecord>) {
+        let kept: BTreeMap<Key, SocketAddr> = kept
+            .into_iter()
+            .map(|record| ((record.group, record.resource), record.at.on(self.host)))
+            .collect();
+        let gone: Vec<Key> = {
+            let mut entries = self.lock();
+            let gone = entries.iter().filter(|(key, entry)| match kept.get(key) {
+                // What was kept a moment ago is not in what was read before.
+                None => entry.seen_in_store && !entry.reserved,
+                Some(address) => entry.address != Some(*address) && !entry.reserved,
+            });
+            let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
+            entries.iter_mut().for_each(|(key, entry)| entry.seen_in_store = kept.contains_key(key));
+            gone
+        };
+        for key in &gone {
+            self.clone().let_go(key);
+        }
+        for (key, address) in kept {
+            if !self.lock().contains_key(&key) && !self.stop.is_cancelled() {
+                self.clone().restore(key, address);
+            }
+        }
+    }
+
+    /// Closes what another gateway has closed.
+    fn let_go(&self, key: &Key) {
+        let Some(entry) = self.lock().remove(key) else { return };
+        entry.stop.cancel();
+        let (now, mut let_go) = (Instant::now(), self.lock_let_go());
+        let_go.retain(|_, at| now.duration_since(*at) < LET_GO_FOR);
+        let_go.insert(key.clone(), now);
+        info!(group = %key.0, resource = %key.1, "resource closed to callers, by another gateway");
+    }
+
+    fn lock_let_go(&self) -> MutexGuard<'_, BTreeMap<Key, Instant>> {
+        self.let_go.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_let_go(&self, key: &Key) -> bool {
+        self.lock_let_go().get(key).is_some_and(|at| at.elapsed() < LET_GO_FOR)
+    }
+
     fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {
         let stop = self.stop.child_token();
-        let entry = Entry { address: Some(address), stop: stop.clone(), reserved: false };
+        let entry =
+            Entry { address: Some(address), stop: stop.clone(), reserved: false, seen_in_store: true };
         self.lock().insert(key.clone(), entry);
         match bind::bind(address) {
             Ok(listener) => self.accept(key, listener, stop),

@@ -3,6 +3,8 @@
 //! ```text
 //! caller ─▶ ingress ─▶ dispatch ─▶ registry (who has a tunnel, what its group says) ─▶ tunnel ─▶ agent ─▶ target
 //! agent ──▶ listener ─▶ tunnels ─▶ registry ◀─ control (watches the group through the tunnel)
+//! other gateways ─▶ store ─▶ follow ─▶ registry, ingress
+//! other gateways ◀═▶ neighbours ◀─▶ dispatch (callers whose group has a tunnel elsewhere)
 //! people ─▶ listener ─▶ admin ──▶ store (who) and, through the registry, the group (what)
 //! ```
 //!
@@ -14,11 +16,13 @@ pub mod config;
 pub mod control;
 pub mod dispatch;
 pub mod enrol;
+mod follow;
 pub mod ingress;
 mod limit;
 pub mod listener;
 pub mod lock;
 pub mod metrics;
+mod neighbours;
 pub mod registry;
 mod revoked;
 pub mod server;

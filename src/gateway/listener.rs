@@ -38,13 +38,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, trace};
-use warren_identity::{IdentityError, PeerIdentity, tls::failure_reason};
+use warren_core::id::GatewayId;
+use warren_identity::{IdentityError, PeerIdentity, leaf, tls::failure_reason};
 use warren_tunnel::{tls::TlsStream, upgrade};
 
 use crate::{
     admin::Caller,
     ingress::accept,
     metrics::{Rejected, rejected},
+    neighbours::Guests,
     tunnels::Tunnels,
 };
 
@@ -84,6 +86,7 @@ pub struct Front {
     tls: Arc<ServerConfig>,
     router: Router,
     tunnels: Tunnels,
+    guests: Guests,
     limits: ListenerLimits,
     places: Places,
     strangers: Places,
@@ -100,22 +103,24 @@ impl fmt::Debug for Front {
 /// Who is at the other end of a connection.
 struct Peer {
     caller: Caller,
+    /// One of those on the same store.
+    gateway: Option<GatewayId>,
     /// Something was asked.
     asked: AtomicBool,
 }
 
 impl Front {
-    pub fn new(
+    pub(crate) fn new(
         tls: Arc<ServerConfig>,
         router: Router,
-        tunnels: Tunnels,
+        (tunnels, guests): (Tunnels, Guests),
         limits: ListenerLimits,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let places = Places::new(limits.handshakes_max);
         let strangers = Places::new(limits.connections_max / 2);
         let room = Arc::new(Semaphore::new(limits.connections_max));
-        Arc::new(Self { tls, router, tunnels, limits, places, strangers, room, stop })
+        Arc::new(Self { tls, router, tunnels, guests, limits, places, strangers, room, stop })
     }
 
     /// Accepts until `stop`; then lets requests that are being answered end.
@@ -156,7 +161,8 @@ impl Front {
         let certificates = stream.session().peer_certificates();
         let identity = PeerIdentity::from_chain(certificates, SystemTime::now());
         let caller = Caller { address: from, standing: Default::default(), identity };
-        self.speak(stream, Peer { caller, asked: AtomicBool::new(false) }).await;
+        let gateway = leaf::gateway_of_chain(certificates);
+        self.speak(stream, Peer { caller, gateway, asked: AtomicBool::new(false) }).await;
     }
 
     async fn speak(self: Arc<Self>, stream: TlsStream, peer: Peer) {
@@ -205,6 +211,9 @@ impl Front {
 
     async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         if request.uri().path() == upgrade::PATH {
+            if let Some(gateway) = peer.gateway {
+                return self.guests.answer(&mut request, gateway);
+            }
             let identity = peer.caller.identity.as_ref().map_err(IdentityError::clone);
             return self.tunnels.answer(&mut request, identity).await;
         }
@@ -270,7 +279,7 @@ mod tests {
             standing: Default::default(),
             identity: Err(IdentityError::NoCertificate),
         };
-        Peer { caller, asked: asked.into() }
+        Peer { caller, gateway: None, asked: asked.into() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,6 +39,10 @@ pub const OPEN_SECONDS: &str = "warren_gateway_open_seconds";
 pub const SESSION_BYTES_TOTAL: &str = "warren_gateway_session_bytes_total";
 /// Opens tried again on another member.
 pub const RETRIES_TOTAL: &str = "warren_gateway_retries_total";
+/// Callers that were passed on to another gateway.
+pub const PASSED_ON_TOTAL: &str = "warren_gateway_passed_on_total";
+/// Tunnels to other gateways.
+pub const NEIGHBOURS: &str = "warren_gateway_neighbours";
 /// Connections, tunnels and calls that were turned away.
 pub const REJECTED_TOTAL: &str = "warren_gateway_rejected_total";
 /// Config revision.
@@ -95,6 +99,18 @@ pub const CATALOGUE: &[Metric] = &[
         Kind::Counter,
         &["reason"],
         "Opens that were tried again on another member, by what went wrong before.",
+    ),
+    metric(
+        PASSED_ON_TOTAL,
+        Kind::Counter,
+        &["result"],
+        "Callers that another gateway was asked to carry because no member here could, by what came of it; it counts them, too.",
+    ),
+    metric(
+        NEIGHBOURS,
+        Kind::Gauge,
+        &[],
+        "Other gateways on the same store that sessions can be passed on to.",
     ),
     metric(
         REJECTED_TOTAL,
@@ -171,6 +187,14 @@ pub(crate) fn refused_call(reason: &str) {
 
 pub(crate) fn retried(reason: &'static str) {
     counter!(RETRIES_TOTAL, "reason" => reason).increment(1);
+}
+
+pub(crate) fn passed_on(result: &'static str) {
+    counter!(PASSED_ON_TOTAL, "result" => result).increment(1);
+}
+
+pub(crate) fn neighbours(count: usize) {
+    gauge!(NEIGHBOURS).set(count as f64);
 }
 
 /// What one group's sessions are counted with, looked up once instead of for each of them.

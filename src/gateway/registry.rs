@@ -188,6 +188,17 @@ impl Registry {
         groups.iter().filter_map(|group| Some((group.id, group.view()?))).collect()
     }
 
+    /// Whether anything is heard of the group.
+    pub(crate) fn has_tunnels(&self, group: GroupId) -> bool {
+        self.known(group).is_some_and(|group| group.has_tunnels())
+    }
+
+    /// Groups that have a name here.
+    pub(crate) fn named(&self) -> Vec<GroupId> {
+        let groups = read(&self.shared.groups);
+        groups.values().filter(|group| group.is_named()).map(|group| group.id).collect()
+    }
+
     /// Every tunnel of every group.
     pub(crate) fn tunnels(&self) -> Vec<Arc<Tunnel>> {
         let groups: Vec<_> = read(&self.shared.groups).values().cloned().collect();

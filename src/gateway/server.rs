@@ -6,6 +6,7 @@
 //! ```
 
 use std::{
+    error::Error,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -16,26 +17,29 @@ use std::{
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{oneshot, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use warren_core::id::GatewayId;
 use warren_identity::{TlsError, tls};
+use warren_tunnel::Budget;
 
 use crate::{
     admin::{self, Context},
     config::{GatewayConfig, PublicUrl},
     dispatch::{DispatchLimits, Dispatcher},
+    follow::Follower,
     ingress::{Ingress, IngressError, bind},
     listener::{ALPN, Front, ListenerLimits},
     lock::{DataLock, LockError},
+    neighbours::{Guests, Links, Neighbours},
     registry::Registry,
     revoked::Leavers,
     sessions::SessionLog,
     setup::{Foundation, ServerCertificate, SetupError},
-    store::StoreError,
+    store::{GatewayRecord, StoreError},
     tunnels::{TunnelLimits, Tunnels},
 };
 
@@ -63,6 +67,8 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("store cannot be read")]
     Store(#[from] StoreError),
+    #[error("a gateway at {url} serves as {id}, too: give each gateway a data directory of its own")]
+    IdInUse { id: GatewayId, url: String },
 }
 
 /// What whoever started the gateway wants to know; the ready file holds it.
@@ -85,6 +91,8 @@ pub struct Gateway {
     listener: TcpListener,
     front: Arc<Front>,
     parts: Parts,
+    follower: Follower,
+    links: Links,
     lock: DataLock,
     readiness: watch::Sender<bool>,
 }
@@ -92,6 +100,8 @@ pub struct Gateway {
 /// What lives as long as the gateway.
 #[derive(Debug, Clone)]
 struct Parts {
+    /// What the others on the same store are told.
+    record: GatewayRecord,
     foundation: Foundation,
     certificate: ServerCertificate,
     registry: Registry,
@@ -99,6 +109,10 @@ struct Parts {
     dispatcher: Dispatcher,
     ingress: Ingress,
     tunnels: Tunnels,
+    neighbours: Neighbours,
+    guests: Guests,
+    /// Memory for the sessions of all tunnels.
+    budget: Budget,
     tokens: Tokens,
 }
 
@@ -131,11 +145,18 @@ impl Gateway {
             token: foundation.token_path.clone(),
         };
         let config = Arc::new(config);
-        let parts = Parts::new(&config, foundation, certificate);
-        upkeep::start(&parts).await?;
-        parts.ingress.restore().await?;
+        let parts = Parts::new(&config, foundation, certificate, &ready);
+        parts.check_id().await?;
+        // What must be known before anybody is let in.
+        let mut follower = parts.follower();
+        follower.look().await?;
+        if parts.foundation.store.is_shared() {
+            parts.foundation.store.beat(&parts.record).await?;
+        }
         let front = parts.front(&config)?;
-        Ok(Self { config, ready, listener, front, parts, lock, readiness: watch::Sender::new(false) })
+        let links = parts.links(&config)?;
+        let readiness = watch::Sender::new(false);
+        Ok(Self { config, ready, listener, front, parts, follower, links, lock, readiness })
     }
 
     pub fn ready(&self) -> &Ready {
@@ -149,12 +170,17 @@ impl Gateway {
 
     /// Serves until `drain`, then ends in order; `stop` ends it at once. Returns the number of sessions that were cut.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) -> usize {
-        let Self { config, ready, listener, front, parts, lock, readiness } = self;
+        let Self { config, ready, listener, front, parts, follower, links, lock, readiness } = self;
         let tokens = parts.tokens.clone();
         let port = tokio::spawn(front.run(listener));
         let ingress = parts.ingress.clone();
         let keeper = tokio::spawn(async move { ingress.run().await });
-        let caretaker = tokio::spawn(upkeep::run(parts.clone()));
+        let (left, has_left) = oneshot::channel();
+        let caretaker = tokio::spawn(upkeep::run(parts.clone(), left));
+        let following = tokio::spawn(follower.run());
+        // A store of our own has no others.
+        let linking =
+            parts.foundation.store.is_shared().then(|| tokio::spawn(links.run(tokens.drain.clone())));
         let leavers = Leavers::new(parts.registry.clone(), parts.foundation.store.clone());
         let leaving = tokio::spawn(leavers.run());
         info!(id = %ready.id, listen = %ready.listen, url = %ready.url, "gateway serves");
@@ -167,12 +193,15 @@ impl Gateway {
         tokens.drain.cancel();
         parts.ingress.finished().await;
         let cut = parts.drain(config.drain, &stop).await;
+        // It was told at the beginning; the store may be away.
+        drop(timeout(CUT_WITHIN, has_left).await);
         tokens.stop.cancel();
-        for task in [port, keeper] {
+        for task in [port, keeper].into_iter().chain(linking) {
             // A task that panicked has said so; there is nothing left to save.
             drop(timeout(CUT_WITHIN, task).await);
         }
         caretaker.abort();
+        following.abort();
         leaving.abort();
         drop(timeout(CUT_WITHIN, parts.foundation.store.close()).await);
         drop(lock);
@@ -182,15 +211,34 @@ impl Gateway {
 }
 
 impl Parts {
-    fn new(config: &GatewayConfig, foundation: Foundation, certificate: ServerCertificate) -> Self {
+    fn new(
+        config: &GatewayConfig,
+        foundation: Foundation,
+        certificate: ServerCertificate,
+        ready: &Ready,
+    ) -> Self {
         let tokens = Tokens::default();
+        let record = GatewayRecord {
+            id: ready.id,
+            url: ready.url.to_string(),
+            address: config.internal_url.as_ref().unwrap_or(&ready.url).to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            silent_s: 0,
+        };
         let (registry, sessions) = (Registry::default(), SessionLog::default());
         let limits = DispatchLimits {
             wait_for_member: config.tunnel_wait,
             sessions_max: config.limits.sessions,
             ..Default::default()
         };
-        let dispatcher = Dispatcher::new(registry.clone(), sessions.clone(), limits, tokens.cut.clone());
+        let neighbours = Neighbours::default();
+        let dispatcher = Dispatcher::new(
+            registry.clone(),
+            neighbours.clone(),
+            sessions.clone(),
+            limits,
+            tokens.cut.clone(),
+        );
         let ingress = Ingress::new(
             (config.ingress.host, config.ingress.ports),
             foundation.store.clone(),
@@ -198,22 +246,65 @@ impl Parts {
             dispatcher.clone(),
             tokens.drain.clone(),
         );
-        let machine = warren_tunnel::Config {
-            ping_every: config.tunnel.ping,
-            suspect_after: config.tunnel.suspect,
-            dead_after: config.tunnel.dead,
-            resume_within: config.tunnel.resume_within,
-            ..Default::default()
-        };
+        let (machine, budget) = (machine(config), Budget::new(BUDGET));
+        let guests = Guests::new(
+            registry.clone(),
+            dispatcher.clone(),
+            (ready.id, machine.clone(), budget.clone()),
+            tokens.drain.clone(),
+        );
         let limits = TunnelLimits {
             gateway: foundation.gateway,
             machine,
             echo_every: config.tunnel.echo,
             tunnels_max: config.limits.tunnels,
-            budget: BUDGET,
+            budget: budget.clone(),
         };
         let tunnels = Tunnels::new(registry.clone(), foundation.store.clone(), limits, tokens.drain.clone());
-        Self { foundation, certificate, registry, sessions, dispatcher, ingress, tunnels, tokens }
+        Self {
+            record,
+            foundation,
+            certificate,
+            registry,
+            sessions,
+            dispatcher,
+            ingress,
+            tunnels,
+            neighbours,
+            guests,
+            budget,
+            tokens,
+        }
+    }
+
+    fn links(&self, config: &GatewayConfig) -> Result<Links, TlsError> {
+        let (key, trust) = (self.certificate.key.clone(), self.foundation.trust.clone());
+        let tls = tls::neighbour_client(key, trust, &["http/1.1"])?;
+        let ours = (self.record.id, machine(config), self.budget.clone());
+        Ok(Links::new(self.neighbours.clone(), self.foundation.store.clone(), tls, ours))
+    }
+
+    fn follower(&self) -> Follower {
+        Follower::new(self.foundation.store.clone(), self.registry.clone(), self.ingress.clone())
+    }
+
+    /// Agents take two gateways of one id for one, and would lose their sessions.
+    async fn check_id(&self) -> Result<(), StartError> {
+        let gateways = self.foundation.store.gateways().await?;
+        let other = gateways
+            .into_iter()
+            .find(|other| other.id == self.record.id && other.is_alive() && other.url != self.record.url);
+        other.map_or(Ok(()), |other| Err(StartError::IdInUse { id: other.id, url: other.url }))
+    }
+
+    /// Tells the others at once, who would find out by themselves.
+    async fn leave(&self) {
+        let store = &self.foundation.store;
+        if store.is_shared()
+            && let Ok(Err(error)) = timeout(CUT_WITHIN, store.leave(self.record.id)).await
+        {
+            warn!(error = &error as &dyn Error, "not noted in the store that this gateway stops");
+        }
     }
 
     fn front(&self, config: &Arc<GatewayConfig>) -> Result<Arc<Front>, TlsError> {
@@ -233,7 +324,13 @@ impl Parts {
             handshake_within: Duration::from_secs(5),
         };
         let router = admin::routes(context).into_axum_router();
-        Ok(Front::new(tls, router, self.tunnels.clone(), limits, self.tokens.stop.clone()))
+        Ok(Front::new(
+            tls,
+            router,
+            (self.tunnels.clone(), self.guests.clone()),
+            limits,
+            self.tokens.stop.clone(),
+        ))
     }
 
     /// Lets sessions end until the deadline or `stop`, then cuts what is left.
@@ -245,7 +342,13 @@ impl Parts {
         let mut cut = 0;
         // At the deadline the tunnels cut what they carry, and tell both ends of it why.
         let finish = async {
-            cut = self.tunnels.drain(deadline).await;
+            // What guests have is carried by tunnels of ours.
+            let (own, passed_on, _) = tokio::join!(
+                self.tunnels.drain(deadline),
+                self.neighbours.drain(deadline),
+                self.guests.drain(deadline)
+            );
+            cut = own + passed_on;
             self.dispatcher.finished().await;
         };
         tokio::select! {
@@ -258,8 +361,19 @@ impl Parts {
             warn!(sessions = cut, "sessions cut at the end of the drain");
         }
         self.tokens.cut.cancel();
-        self.tunnels.close().await;
+        self.neighbours.close();
+        tokio::join!(self.tunnels.close(), self.guests.close());
         drop(timeout(CUT_WITHIN, self.dispatcher.finished()).await);
         cut
+    }
+}
+
+fn machine(config: &GatewayConfig) -> warren_tunnel::Config {
+    warren_tunnel::Config {
+        ping_every: config.tunnel.ping,
+        suspect_after: config.tunnel.suspect,
+        dead_after: config.tunnel.dead,
+        resume_within: config.tunnel.resume_within,
+        ..Default::default()
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use warren_core::{
     balance::{CandidateRecord, Rule},
-    id::{AgentId, GroupId, Name},
+    id::{AgentId, GatewayId, GroupId, Name},
 };
 use warren_tunnel::{Meter, OpenResult, ResetReason};
 
@@ -33,7 +33,7 @@ pub struct SessionRecord {
     pub caller: SocketAddr,
     /// Who carries it, or was tried last; `None` when nobody was there to try.
     pub member: Option<AgentId>,
-    /// Its name in the group.
+    /// Its name in the group; of a session that was passed on, the gateway that carries it.
     pub member_name: String,
     /// Milliseconds since the Unix epoch.
     pub opened_ms: u64,
@@ -283,6 +283,14 @@ impl Entry {
     pub(crate) fn carried(&self, attempt: Attempt, meter: Arc<Meter>) {
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
             live.attempted(attempt);
+            live.meter = Some(meter);
+        }
+    }
+
+    /// The session is open on another gateway, which has the record of its member.
+    pub(crate) fn passed_on(&self, gateway: GatewayId, meter: Arc<Meter>) {
+        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+            (live.record.member, live.record.member_name) = (None, format!("at {gateway}"));
             live.meter = Some(meter);
         }
     }

@@ -55,6 +55,8 @@ pub enum SetupError {
     NoGateway { path: PathBuf },
     #[error("cannot write the admin's token")]
     AdminToken(#[source] keyfile::KeyFileError),
+    #[error("cannot keep the gateway's id")]
+    OwnId(#[source] keyfile::KeyFileError),
     #[error("gateway's own certificate cannot be used")]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -84,9 +86,7 @@ impl Foundation {
         let operator = operator_key(&config.operator_key, store.setting(AUTHORITY).await?.is_some())?;
         let authority = open_authority(&*store, &operator, now).await?;
         let tokens = open_token_key(&*store, &operator).await?;
-        let fresh = GatewayId::from_random(rand::rng().random());
-        let gateway = store.settle(GATEWAY_ID, &fresh.to_string()).await?;
-        let gateway = gateway.parse().map_err(|_| SetupError::Setting { key: GATEWAY_ID })?;
+        let gateway = own_id(&*store, &config.data_dir.join(GATEWAY_ID)).await?;
         let (ca_path, token_path) = (config.data_dir.join("ca.pem"), config.data_dir.join(TOKEN_FILE));
         write_public(&ca_path, &authority.bundle_pem())?;
         first_admin(&*store, &token_path).await?;
@@ -175,6 +175,25 @@ async fn open_token_key(store: &dyn Store, operator: &OperatorKey) -> Result<Tok
         None => store.settle(TOKEN_KEY, &TokenKey::generate()?.export(operator)?).await?,
     };
     Ok(TokenKey::import(&kept, operator)?)
+}
+
+/// The gateway's id, which its data directory keeps. A store that nobody else has open had it before the directory did.
+async fn own_id(store: &dyn Store, path: &Path) -> Result<GatewayId, SetupError> {
+    let unreadable = |_| SetupError::Setting { key: GATEWAY_ID };
+    let failed = |act| move |source| SetupError::Folder { act, path: path.to_owned(), source };
+    match fs::read_to_string(path) {
+        Ok(kept) => return kept.trim().parse().map_err(unreadable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("read")(error)),
+    }
+    let fresh = GatewayId::from_random(rand::rng().random());
+    let id = match store.is_shared() {
+        true => fresh,
+        false => store.settle(GATEWAY_ID, &fresh.to_string()).await?.parse().map_err(unreadable)?,
+    };
+    // Of two starts at once the first one's counts.
+    keyfile::create_private(path, format!("{id}\n").as_bytes()).map_err(SetupError::OwnId)?;
+    fs::read_to_string(path).map_err(failed("read"))?.trim().parse().map_err(unreadable)
 }
 
 fn operator_key(source: &OperatorKeySource, needed: bool) -> Result<OperatorKey, SetupError> {

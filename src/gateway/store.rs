@@ -6,18 +6,20 @@
 //! Several gateways may share one store, so whatever must happen once is decided by one statement of it: the use of a
 //! token, the founder of a group, the first value of a setting.
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use warren_core::id::{AgentId, CustomerId, GroupId, Name, TokenId, UserId};
+use tokio::sync::watch;
+use warren_core::id::{AgentId, CustomerId, GatewayId, GroupId, Name, TokenId, UserId};
 
 mod model;
 mod sql;
 
 pub use model::{
-    AgentRecord, AuditRecord, CustomerRecord, CustomerRef, EnrolRefusal, Enrolled, GroupRecord,
-    ListenerRecord, NewAgent, Revocation, TokenRecord, TokenState, UserRecord, UserRole, UserRoleError,
+    AgentRecord, AuditRecord, CustomerRecord, CustomerRef, EnrolRefusal, Enrolled, GatewayRecord,
+    GroupRecord, ListenAt, ListenerRecord, NewAgent, Revocation, TokenRecord, TokenState, UserRecord,
+    UserRole, UserRoleError,
 };
 pub use sql::{Counts, SqlStore, Whole, WholeError};
 
@@ -152,10 +154,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// The addresses that belong to resources, so that a restart binds the same.
     async fn listeners(&self) -> Result<Vec<ListenerRecord>>;
-    /// Creates or replaces. Fails as taken when the address belongs to another resource.
-    async fn save_listener(&self, listener: &ListenerRecord) -> Result<()>;
+    /// Keeps it unless the resource has one already; returns the one that is kept. Fails as taken when the address belongs
+    /// to another resource.
+    async fn keep_listener(&self, listener: &ListenerRecord) -> Result<ListenerRecord>;
     /// The address that it had.
-    async fn delete_listener(&self, group: GroupId, resource: &Name) -> Result<Option<SocketAddr>>;
+    async fn delete_listener(&self, group: GroupId, resource: &Name) -> Result<Option<ListenAt>>;
 
     // ---- users
 
@@ -168,6 +171,22 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn user_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<UserRecord>>;
     /// Refused for the last admin.
     async fn delete_user(&self, id: UserId) -> Result<()>;
+
+    // ---- news among gateways
+
+    /// Rises with each change of what gateways keep in memory: revocations, groups, listeners. All else they ask of the
+    /// store whenever they need it.
+    async fn news(&self) -> Result<u64>;
+    /// Changes when another gateway says that there are news; nobody should rely on hearing it.
+    fn bell(&self) -> watch::Receiver<u64>;
+    /// Whether other gateways may have it open.
+    fn is_shared(&self) -> bool;
+    /// A gateway says that it serves; forgets those that have not said so for a day.
+    async fn beat(&self, gateway: &GatewayRecord) -> Result<()>;
+    /// A gateway serves no more.
+    async fn leave(&self, gateway: GatewayId) -> Result<()>;
+    /// By id, also those that have been silent for a while.
+    async fn gateways(&self) -> Result<Vec<GatewayRecord>>;
 
     // ---- audit
 

@@ -75,8 +75,8 @@ pub struct TunnelLimits {
     pub echo_every: Duration,
     /// Tunnels at once.
     pub tunnels_max: usize,
-    /// Bytes of memory for the sessions of all tunnels.
-    pub budget: usize,
+    /// Memory for the sessions of all tunnels.
+    pub budget: Budget,
 }
 
 /// Why there is no tunnel for this request.
@@ -111,7 +111,7 @@ impl Tunnels {
             registry,
             store,
             known: Known::default(),
-            bundles: Bundles::new(Role::Gateway, limits.machine, Budget::new(limits.budget)),
+            bundles: Bundles::new(Role::Gateway, limits.machine, limits.budget),
             echo_every: limits.echo_every,
             hello,
             room: Arc::new(Semaphore::new(limits.tunnels_max)),

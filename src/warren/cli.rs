@@ -121,7 +121,7 @@ mod tests {
             "demo --json --once",
             "gateway --config g.yaml",
             "gateway --data-dir d --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --store sqlite:x --public-url https://x --ready-file r",
-            "gateway --store postgres://warren@db/warren --store-password-file p",
+            "gateway --store postgres://warren@db/warren --store-password-file p --internal-url https://10.0.0.1:8443",
             "gateway --data-dir d --export store.jsonl --output json",
             "gateway --store postgres://warren@db/warren --import -",
             "agent --config a.yaml",

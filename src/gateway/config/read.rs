@@ -25,6 +25,7 @@ pub(super) fn read(
     }
     set(&mut config.listen, pick(&mut root, "listen", overrides.listen.as_deref()));
     config.public_url = pick(&mut root, "public_url", overrides.public_url.as_deref());
+    config.internal_url = pick(&mut root, "internal_url", overrides.internal_url.as_deref());
     config.metrics = pick(&mut root, "metrics", overrides.metrics.as_deref());
     config.ready_file = overrides.ready_file.clone().or(root.text("ready_file").map(PathBuf::from));
     config.store = store(&mut root, &config, overrides);

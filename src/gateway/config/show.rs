@@ -18,6 +18,7 @@ fn tree(config: &GatewayConfig) -> Value {
     put("data_dir", Some(path(&config.data_dir)));
     put("listen", Some(json!(config.listen)));
     put("public_url", config.public_url.as_ref().map(|url| json!(url.to_string())));
+    put("internal_url", config.internal_url.as_ref().map(|url| json!(url.to_string())));
     put("metrics", config.metrics.map(|address| json!(address)));
     put("ready_file", config.ready_file.as_deref().map(path));
     put("store", Some(json!(config.store.to_string())));

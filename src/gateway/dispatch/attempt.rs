@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use warren_tunnel::{Handle, OpenAnswer, OpenError, OpenRequest, OpenResult, ResetReason, SessionStream};
 
-use super::Early;
+use super::early::{Caller, Early};
 use crate::sessions::Failure;
 
 /// Why a try came to nothing.
@@ -33,7 +33,7 @@ pub(super) async fn attempt(
     tunnel: &Handle,
     request: OpenRequest,
     early: &mut Early,
-    caller: &TcpStream,
+    caller: Caller<'_>,
     within: Duration,
 ) -> Result<SessionStream, Failed> {
     let mut said = false;
@@ -47,7 +47,7 @@ async fn open(
     tunnel: &Handle,
     request: OpenRequest,
     early: &mut Early,
-    caller: &TcpStream,
+    caller: Caller<'_>,
     said: &mut bool,
 ) -> Result<SessionStream, Failed> {
     let (session, mut answer) = tunnel.open_early(request).await.map_err(|error| Failed::of(error, false))?;
@@ -92,7 +92,7 @@ fn finish(
 }
 
 impl Failed {
-    fn of(error: OpenError, said: bool) -> Self {
+    pub(super) fn of(error: OpenError, said: bool) -> Self {
         match error {
             OpenError::Answered { result, detail } => Self::Answered { result, detail },
             OpenError::Cut(cut) => {

@@ -5,12 +5,21 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
+use warren_tunnel::Incoming;
 
 /// Bytes of a caller that are kept until its target is reached; the rest waits in its socket.
 pub(super) const EARLY_MAX: usize = 64 << 10;
 /// Room for one read: a first word is short, and who says more is given more.
 const READ_MIN: usize = 1 << 10;
 const READ_MAX: usize = 16 << 10;
+
+/// Who wants a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Caller<'a> {
+    Socket(&'a TcpStream),
+    /// A caller of another gateway. What it says waits in its session until its target is reached.
+    Guest(&'a Incoming),
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Early {
@@ -28,7 +37,17 @@ impl Early {
 
     /// Waits for more from the caller; for ever once it has ended or enough is kept. May be dropped at any time
     /// without losing a byte. An error means that the caller is gone.
-    pub(super) async fn more(&mut self, caller: &TcpStream) -> io::Result<Bytes> {
+    pub(super) async fn more(&mut self, caller: Caller<'_>) -> io::Result<Bytes> {
+        match caller {
+            Caller::Socket(socket) => self.more_of(socket).await,
+            Caller::Guest(incoming) => {
+                incoming.cancelled().await;
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other gateway gave it up"))
+            }
+        }
+    }
+
+    async fn more_of(&mut self, caller: &TcpStream) -> io::Result<Bytes> {
         loop {
             let room = EARLY_MAX - self.length;
             if self.ended || room == 0 {
@@ -90,7 +109,11 @@ mod tests {
     async fn hear(early: &mut Early, accepted: &TcpStream, expected: usize) {
         let mut heard = 0;
         while heard < expected {
-            heard += timeout(SOON, early.more(accepted)).await.expect("no word came").unwrap().len();
+            heard += timeout(SOON, early.more(Caller::Socket(accepted)))
+                .await
+                .expect("no word came")
+                .unwrap()
+                .len();
         }
         assert_eq!(heard, expected);
     }

@@ -20,8 +20,13 @@ impl Bench {
     fn new() -> Self {
         let (registry, sessions) = (Registry::default(), SessionLog::default());
         let limits = DispatchLimits { wait_for_member: Duration::from_millis(400), ..Default::default() };
-        let dispatcher =
-            Dispatcher::new(registry.clone(), sessions.clone(), limits, CancellationToken::new());
+        let dispatcher = Dispatcher::new(
+            registry.clone(),
+            Default::default(),
+            sessions.clone(),
+            limits,
+            CancellationToken::new(),
+        );
         Self { registry, sessions, dispatcher }
     }
 
@@ -242,7 +247,13 @@ async fn a_caller_above_the_limit_is_reset_at_once() {
     let limits = DispatchLimits { sessions_max: 1, ..Default::default() };
     let stop = CancellationToken::new();
     let bench = Bench {
-        dispatcher: Dispatcher::new(bench.registry.clone(), bench.sessions.clone(), limits, stop),
+        dispatcher: Dispatcher::new(
+            bench.registry.clone(),
+            Default::default(),
+            bench.sessions.clone(),
+            limits,
+            stop,
+        ),
         ..bench
     };
     let _first = bench.call().await;

@@ -55,7 +55,9 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Looks at the groups that have said something new, or at all of them.
     pub(super) async fn look(&mut self, shared: &Arc<Shared>, all: bool, now: Instant) {
-        let views = shared.registry.views();
+        // A view outlives the tunnels through which it came: then others know better, and decide.
+        let mut views = shared.registry.views();
+        views.retain(|(group, _)| shared.registry.has_tunnels(*group));
         let is_new = |(group, view): &(GroupId, Arc<Snapshot>)| {
             all || self.seen.get(group).is_none_or(|seen| !Arc::ptr_eq(seen, view))
         };
@@ -65,7 +67,8 @@ impl Keeper {
             self.follow(shared, group, &view, now).await;
         }
         let gone = self.missing.iter().filter(|(_, since)| now.duration_since(**since) >= GONE_AFTER);
-        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).filter(|key| !is_reserved(shared, key)).collect();
+        let unheard = |key: &Key| is_reserved(shared, key) || !shared.registry.has_tunnels(key.0);
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).filter(|key| !unheard(key)).collect();
         for key in gone {
             self.missing.remove(&key);
             shared.close(&key).await;
@@ -77,7 +80,7 @@ impl Keeper {
         let listening: BTreeSet<Key> = shared.lock().keys().filter(of_group).cloned().collect();
         for resource in view.resources.keys() {
             let key = (group, resource.clone());
-            if !listening.contains(&key) {
+            if !listening.contains(&key) && !shared.is_let_go(&key) {
                 open(shared, key, &mut self.refused).await;
             }
         }

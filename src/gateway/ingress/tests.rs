@@ -21,12 +21,20 @@ struct Bench {
 
 impl Bench {
     async fn on(folder: &tempfile::TempDir, ports: PortRange) -> Self {
+        Self::at(LOOPBACK, folder, ports).await
+    }
+
+    async fn at(host: IpAddr, folder: &tempfile::TempDir, ports: PortRange) -> Self {
         let (registry, store, stop) = (Registry::default(), store(folder).await, CancellationToken::new());
         let limits = DispatchLimits::default();
-        let dispatcher =
-            Dispatcher::new(registry.clone(), SessionLog::default(), limits, CancellationToken::new());
-        let ingress =
-            Ingress::new((LOOPBACK, ports), store.clone(), registry.clone(), dispatcher, stop.clone());
+        let dispatcher = Dispatcher::new(
+            registry.clone(),
+            Default::default(),
+            SessionLog::default(),
+            limits,
+            CancellationToken::new(),
+        );
+        let ingress = Ingress::new((host, ports), store.clone(), registry.clone(), dispatcher, stop.clone());
         Self { ingress, registry, store, stop }
     }
 
@@ -60,7 +68,7 @@ async fn a_restart_keeps_every_address() {
     assert_eq!(bench.ingress.address(group(), &name("other")), None);
     bench.end().await;
     let bench = Bench::on(&folder, WIDE).await;
-    bench.ingress.restore().await.unwrap();
+    bench.ingress.follow().await.unwrap();
     assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
     assert!(TcpStream::connect(address).await.is_ok(), "open while no agent is there");
 }
@@ -99,7 +107,7 @@ async fn an_address_is_kept_before_its_resource_is_made_and_forgotten_when_it_is
     drop(died);
     bench.end().await;
     let bench = Bench::on(&folder, WIDE).await;
-    bench.ingress.restore().await.unwrap();
+    bench.ingress.follow().await.unwrap();
     assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
     assert_eq!(bench.store.listeners().await.unwrap().len(), 1);
 }
@@ -112,7 +120,7 @@ async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
     bench.end().await;
     let squatter = bind::bind(address).unwrap();
     let bench = Bench::on(&folder, WIDE).await;
-    bench.ingress.restore().await.unwrap();
+    bench.ingress.follow().await.unwrap();
     let member = connect(&bench.registry, 1, echoing).await;
     bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
     drop(squatter);
@@ -140,7 +148,7 @@ async fn a_resource_made_elsewhere_gets_an_address_that_stays() {
     until("it is kept", || true).await;
     assert!(answers(address).await);
     let kept = bench.store.listeners().await.unwrap();
-    assert_eq!((kept.len(), kept[0].address), (1, address));
+    assert_eq!((kept.len(), kept[0].at.on(LOOPBACK)), (1, address));
 }
 
 #[tokio::test]
@@ -214,4 +222,55 @@ async fn a_free_port_comes_from_the_range_wherever_the_search_begins() {
     }
     let every = PortRange { low: 1, high: u16::MAX };
     assert!(bind::bind_any(LOOPBACK, every, u16::MAX).is_ok());
+}
+
+/// Two gateways on one store, each with a host of its own.
+#[tokio::test]
+async fn a_resource_listens_on_every_gateway_until_one_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (Bench::on(&folder, WIDE).await, Bench::at([127, 0, 0, 2].into(), &folder, WIDE).await);
+    two.ingress.follow().await.unwrap();
+    let address = one.commit("db", None).await;
+    two.ingress.follow().await.unwrap();
+    let there = two.ingress.address(group(), &name("db")).unwrap();
+    assert_eq!((there.ip(), there.port()), ([127, 0, 0, 2].into(), address.port()));
+    let another = two.ingress.reserve(group(), &name("db"), None).unwrap();
+    assert_eq!(another.address(), there, "whether there is such a resource is for its group to say");
+    another.release().await;
+    assert_eq!(two.ingress.address(group(), &name("db")), Some(there));
+
+    // Its own members still name the resource for a moment.
+    let member = connect(&two.registry, 1, echoing).await;
+    two.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+    one.ingress.close(group(), &name("db")).await;
+    two.ingress.follow().await.unwrap();
+    keep::Keeper::default().look(&two.ingress.shared, true, tokio::time::Instant::now()).await;
+    assert_eq!(two.ingress.address(group(), &name("db")), None);
+    assert!(one.store.listeners().await.unwrap().is_empty(), "it is not made again");
+}
+
+#[tokio::test]
+async fn of_two_gateways_that_choose_a_port_at_once_the_first_has_chosen_for_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (Bench::on(&folder, WIDE).await, Bench::at([127, 0, 0, 2].into(), &folder, WIDE).await);
+    let first = one.ingress.reserve(group(), &name("db"), None).unwrap();
+    let second = two.ingress.reserve(group(), &name("db"), None).unwrap();
+    let address = first.commit().await.unwrap();
+    assert_eq!(second.commit().await.unwrap_err().reason(), "listening");
+    two.ingress.follow().await.unwrap();
+    assert_eq!(two.ingress.address(group(), &name("db")).unwrap().port(), address.port());
+}
+
+#[tokio::test]
+async fn what_a_gateway_remembers_of_a_group_without_tunnels_closes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, WIDE).await;
+    let address = bench.commit("db", None).await;
+    let member = connect(&bench.registry, 1, echoing).await;
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &[]));
+    let (mut keeper, start) = (keep::Keeper::default(), tokio::time::Instant::now());
+    keeper.look(&bench.ingress.shared, true, start).await;
+    bench.registry.remove(&member.tunnel);
+    keeper.look(&bench.ingress.shared, true, start + Duration::from_secs(60)).await;
+    assert_eq!(bench.ingress.address(group(), &name("db")), Some(address));
 }

@@ -218,6 +218,11 @@ impl Group {
         self.lock().members.values().flat_map(|member| member.tunnels.clone()).collect()
     }
 
+    /// Whether anything is heard of it.
+    pub(crate) fn has_tunnels(&self) -> bool {
+        self.lock().members.values().any(|member| !member.tunnels.is_empty())
+    }
+
     pub(super) fn view(&self) -> Option<Arc<Snapshot>> {
         self.lock().view.clone()
     }

@@ -3,17 +3,16 @@
 use std::{
     collections::BTreeMap,
     error::Error,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, info, warn};
 use warren_core::id::{AgentId, GroupId};
-use warren_tunnel::CloseReason;
 
 use super::Parts;
 use crate::{
@@ -22,8 +21,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How soon a revocation by another gateway on the same store bites here.
-const REVOCATIONS_EVERY: Duration = Duration::from_secs(2);
+/// How often other gateways on the same store are told that this one serves.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// How exact the time is since which a group is in its state.
 const STANDINGS_EVERY: Duration = Duration::from_secs(1);
 /// Enrolments are rare, and whoever asks for a group's status has them read at once.
@@ -31,32 +30,30 @@ const ENROLLED_EVERY: Duration = Duration::from_secs(30);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// What must be known before anybody is let in.
-pub(super) async fn start(parts: &Parts) -> Result<(), StoreError> {
-    let store = &*parts.foundation.store;
-    refuse_revoked(parts, store, &AtomicU64::new(0)).await?;
-    for group in store.groups().await? {
-        parts.registry.name_group(group.id, &group.label());
-    }
-    Ok(())
-}
-
-/// Never ends by itself.
-pub(super) async fn run(parts: Parts) {
+/// Never ends by itself. `left` is told once the others know that this gateway stops.
+pub(super) async fn run(parts: Parts, left: oneshot::Sender<()>) {
     let store = parts.foundation.store.clone();
-    let seen = AtomicU64::new(0);
     let mut labels = BTreeMap::new();
-    let [mut revocations, mut standings, mut enrolled, mut shows, mut certificates] =
-        [REVOCATIONS_EVERY, STANDINGS_EVERY, ENROLLED_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(|every| {
+    let [mut beats, mut standings, mut enrolled, mut shows, mut certificates] =
+        [BEAT_EVERY, STANDINGS_EVERY, ENROLLED_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(|every| {
             let mut ticks = interval(every);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
+    let mut left = Some(left);
     loop {
         tokio::select! {
-            _ = revocations.tick() => {
-                if let Err(error) = refuse_revoked(&parts, &*store, &seen).await {
-                    warn!(error = &error as &dyn Error, "revocations not read");
+            () = parts.tokens.drain.cancelled(), if left.is_some() => {
+                parts.leave().await;
+                if let Some(left) = left.take() {
+                    // Who does not wait for it any more has no use for it.
+                    let _ = left.send(());
+                }
+            }
+            // Nobody else reads a store that is not shared, and each beat is a write to its disk.
+            _ = beats.tick(), if store.is_shared() && left.is_some() => {
+                if let Err(error) = store.beat(&parts.record).await {
+                    debug!(error = &error as &dyn Error, "not noted in the store that this gateway serves");
                 }
             }
             _ = enrolled.tick() => {
@@ -75,17 +72,6 @@ pub(super) async fn run(parts: Parts) {
             }
         }
     }
-}
-
-async fn refuse_revoked(parts: &Parts, store: &dyn Store, seen: &AtomicU64) -> Result<(), StoreError> {
-    for revocation in store.revocations(seen.load(Relaxed)).await? {
-        let cut = parts.registry.cut_agent(revocation.agent, CloseReason::Revoked);
-        if cut > 0 {
-            info!(member = %revocation.agent, tunnels = cut, "agent revoked, its tunnels are cut");
-        }
-        seen.fetch_max(revocation.number, Relaxed);
-    }
-    Ok(())
 }
 
 async fn read_enrolled(parts: &Parts, store: &dyn Store) -> Result<(), StoreError> {

@@ -1,9 +1,13 @@
 //! The records that the store keeps.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{AddrParseError, IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use thiserror::Error;
-use warren_core::id::{AgentId, CustomerId, GroupId, Name, TokenId, UserId};
+use warren_core::id::{AgentId, CustomerId, GatewayId, GroupId, Name, TokenId, UserId};
 
 /// Whom groups belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +170,68 @@ impl TokenState {
 pub struct ListenerRecord {
     pub group: GroupId,
     pub resource: Name,
-    pub address: SocketAddr,
+    pub at: ListenAt,
+}
+
+/// Where every gateway listens for a resource: `IP:PORT`, or `:PORT` on the host that each gateway has for its callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAt {
+    pub host: Option<IpAddr>,
+    pub port: u16,
+}
+
+impl ListenAt {
+    /// What a gateway whose callers come to `host` makes of `address`: its own host means that of each gateway.
+    pub fn of(address: SocketAddr, host: IpAddr) -> Self {
+        Self { host: Some(address.ip()).filter(|ip| *ip != host), port: address.port() }
+    }
+
+    /// The address on a gateway whose callers come to `host`.
+    pub fn on(self, host: IpAddr) -> SocketAddr {
+        SocketAddr::new(self.host.unwrap_or(host), self.port)
+    }
+}
+
+impl FromStr for ListenAt {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        match text.strip_prefix(':').and_then(|port| port.parse().ok()) {
+            Some(port) => Ok(Self { host: None, port }),
+            None => text.parse().map(|at: SocketAddr| Self { host: Some(at.ip()), port: at.port() }),
+        }
+    }
+}
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host {
+            Some(host) => SocketAddr::new(host, self.port).fmt(f),
+            None => write!(f, ":{}", self.port),
+        }
+    }
+}
+
+/// A gateway that serves on this store, as it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayRecord {
+    pub id: GatewayId,
+    /// Where agents and people reach it.
+    pub url: String,
+    /// Where it listens, as far as it knows.
+    pub address: String,
+    pub version: String,
+    /// Seconds since it last said so, by the store's clock.
+    pub silent_s: u64,
+}
+
+impl GatewayRecord {
+    /// Longer than a gateway that is well is ever silent.
+    pub const SILENT_S_MAX: u64 = 10;
+
+    pub fn is_alive(&self) -> bool {
+        self.silent_s <= Self::SILENT_S_MAX
+    }
 }
 
 /// One who may call the admin API.
@@ -253,6 +318,26 @@ mod tests {
         let revoked = TokenRecord { revoked_s: Some(1), ..token };
         assert_eq!(revoked.state(4, 100), TokenState::Revoked);
         assert_eq!(TokenRecord { uses: 2, ..token }.state(3, 99), TokenState::UsedUp);
+    }
+
+    #[test]
+    fn a_gateways_own_host_stands_for_that_of_each() {
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let own = ListenAt::of(SocketAddr::new(here, 5000), here);
+        assert_eq!((own.to_string().as_str(), own.on(there)), (":5000", SocketAddr::new(there, 5000)));
+        let one = ListenAt::of(SocketAddr::new(there, 5000), here);
+        assert_eq!(
+            (one.to_string().as_str(), one.on(here)),
+            ("127.0.0.2:5000", SocketAddr::new(there, 5000))
+        );
+        for at in [own, one] {
+            assert_eq!(at.to_string().parse(), Ok(at));
+        }
+        assert_eq!(
+            "[::1]:9".parse(),
+            Ok(ListenAt { host: Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])), port: 9 })
+        );
+        assert!(":".parse::<ListenAt>().is_err() && ":70000".parse::<ListenAt>().is_err());
     }
 
     #[test]

@@ -3,23 +3,24 @@
 //! Every statement stands once, in words that both understand; where they differ, `database` knows how. Each has a
 //! deadline, and a database that is not there is told from one that says no ([`StoreError::Away`]).
 
-use std::net::SocketAddr;
-
 use async_trait::async_trait;
 use sqlx::migrate::MigrateError;
-use warren_core::id::{AgentId, CustomerId, GroupId, Name, TokenId, UserId};
+use tokio::sync::watch;
+use warren_core::id::{AgentId, CustomerId, GatewayId, GroupId, Name, TokenId, UserId};
 
 use super::{
-    AgentRecord, AuditRecord, CustomerRecord, EnrolRefusal, Enrolled, GroupRecord, ListenerRecord, NewAgent,
-    Result, Revocation, Store, StoreError, TokenRecord, UserRecord,
+    AgentRecord, AuditRecord, CustomerRecord, EnrolRefusal, Enrolled, GatewayRecord, GroupRecord, ListenAt,
+    ListenerRecord, NewAgent, Result, Revocation, Store, StoreError, TokenRecord, UserRecord,
 };
 use crate::config::StoreLocation;
 
 mod agents;
 mod audit;
+mod bell;
 mod customers;
 mod database;
 mod enrol;
+mod gateways;
 mod groups;
 mod listeners;
 mod postgres;
@@ -31,6 +32,7 @@ mod tokens;
 mod users;
 mod whole;
 
+use bell::Bell;
 use database::Database;
 use statement::sql;
 pub use whole::{Counts, Whole, WholeError};
@@ -39,6 +41,7 @@ pub use whole::{Counts, Whole, WholeError};
 #[derive(Debug, Clone)]
 pub struct SqlStore {
     database: Database,
+    bell: Bell,
 }
 
 impl SqlStore {
@@ -53,6 +56,10 @@ impl SqlStore {
         let failed =
             |error: MigrateError| StoreError::Open { path: location.to_string(), source: error.into() };
         migrated.map_err(failed)?;
+        if let StoreLocation::Postgres(url) = location {
+            let failed = |source| StoreError::Open { path: location.to_string(), source: Box::new(source) };
+            store.bell.hang(postgres::lone_connection(url).map_err(failed)?);
+        }
         Ok(store)
     }
 
@@ -91,13 +98,14 @@ impl SqlStore {
             true => StoreError::OpenAway { path, source: error },
             false => StoreError::Open { path, source: error.into() },
         })?;
-        Ok(Self { database })
+        Ok(Self { database, bell: Bell::default() })
     }
 }
 
 #[async_trait]
 impl Store for SqlStore {
     async fn close(&self) {
+        self.bell.silence();
         self.database.close().await;
     }
 
@@ -210,11 +218,11 @@ impl Store for SqlStore {
         listeners::list(&self.database).await
     }
 
-    async fn save_listener(&self, listener: &ListenerRecord) -> Result<()> {
-        listeners::save(&self.database, listener).await
+    async fn keep_listener(&self, listener: &ListenerRecord) -> Result<ListenerRecord> {
+        listeners::keep(&self.database, listener).await
     }
 
-    async fn delete_listener(&self, group: GroupId, resource: &Name) -> Result<Option<SocketAddr>> {
+    async fn delete_listener(&self, group: GroupId, resource: &Name) -> Result<Option<ListenAt>> {
         listeners::delete(&self.database, group, resource).await
     }
 
@@ -236,6 +244,30 @@ impl Store for SqlStore {
 
     async fn delete_user(&self, id: UserId) -> Result<()> {
         users::delete(&self.database, id).await
+    }
+
+    async fn news(&self) -> Result<u64> {
+        gateways::news(&self.database).await
+    }
+
+    fn bell(&self) -> watch::Receiver<u64> {
+        self.bell.rings()
+    }
+
+    fn is_shared(&self) -> bool {
+        !self.database.is_sqlite()
+    }
+
+    async fn beat(&self, gateway: &GatewayRecord) -> Result<()> {
+        gateways::beat(&self.database, gateway).await
+    }
+
+    async fn leave(&self, gateway: GatewayId) -> Result<()> {
+        gateways::leave(&self.database, gateway).await
+    }
+
+    async fn gateways(&self) -> Result<Vec<GatewayRecord>> {
+        gateways::list(&self.database).await
     }
 
     async fn add_audit(&self, entry: &AuditRecord) -> Result<()> {

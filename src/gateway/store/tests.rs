@@ -1,16 +1,18 @@
 //! What every store must do: asked of the trait, on SQLite and on a real PostgreSQL server.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use warren_cluster_tests::Postgres;
 
 use super::*;
 use crate::config::StoreLocation;
 
 mod away;
-mod postgres_server;
 mod tls;
 mod whole;
-
-use postgres_server::Server;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -23,7 +25,7 @@ struct Opened {
 
 enum Ground {
     Folder { _kept: tempfile::TempDir },
-    Server { _kept: Arc<Server> },
+    Server { _kept: Arc<Postgres> },
 }
 
 impl Opened {
@@ -35,8 +37,8 @@ impl Opened {
 
     /// `None` where PostgreSQL is not installed.
     async fn postgres() -> Option<Self> {
-        let server = Server::shared()?;
-        let location = server.database().await;
+        let server = shared_server()?;
+        let location = database(&server);
         Some(Self::at(location, Ground::Server { _kept: server }).await)
     }
 
@@ -44,6 +46,24 @@ impl Opened {
         let store = Arc::new(SqlStore::open(&location).await.unwrap());
         Self { store, location, _ground: ground }
     }
+}
+
+/// One server for all tests that run at a time; `None` where PostgreSQL is not installed.
+fn shared_server() -> Option<Arc<Postgres>> {
+    static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = shared.upgrade() {
+        return Some(server);
+    }
+    let server = Arc::new(Postgres::start(&[])?);
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// A new database that nobody else has.
+fn database(server: &Postgres) -> StoreLocation {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    server.database(&format!("t{}", MADE.fetch_add(1, Relaxed))).parse().unwrap()
 }
 
 /// Each test runs on both; one that stands not here is told by the compiler.
@@ -77,6 +97,8 @@ on_each_store![
     listeners_keep_their_address_across_a_restart,
     the_last_admin_stays,
     audit_is_told_newest_first,
+    what_gateways_keep_in_memory_is_news,
+    gateways_that_serve_are_listed_and_those_that_stopped_are_not,
 ];
 
 fn name(text: &str) -> Name {
@@ -298,16 +320,17 @@ async fn listeners_keep_their_address_across_a_restart(opened: Opened) {
     let listener = |resource: &str, port| ListenerRecord {
         group: site.id,
         resource: name(resource),
-        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        at: ListenAt { host: None, port },
     };
-    store.save_listener(&listener("db", 5000)).await.unwrap();
-    store.save_listener(&listener("web", 5001)).await.unwrap();
-    assert!(matches!(store.save_listener(&listener("ssh", 5000)).await, Err(StoreError::Taken { .. })));
-    store.save_listener(&listener("db", 5002)).await.unwrap();
+    assert_eq!(store.keep_listener(&listener("db", 5002)).await.unwrap(), listener("db", 5002));
+    store.keep_listener(&listener("web", 5001)).await.unwrap();
+    assert!(matches!(store.keep_listener(&listener("ssh", 5002)).await, Err(StoreError::Taken { .. })));
+    let kept = store.keep_listener(&listener("db", 5000)).await.unwrap();
+    assert_eq!(kept, listener("db", 5002), "of two gateways that choose, the first has chosen for both");
     store.close().await;
     let again = SqlStore::open(&opened.location).await.unwrap();
     assert_eq!(again.listeners().await.unwrap(), [listener("db", 5002), listener("web", 5001)]);
-    assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap().map(|at| at.port()), Some(5002));
+    assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap().map(|at| at.port), Some(5002));
     assert_eq!(again.delete_listener(site.id, &name("db")).await.unwrap(), None);
 }
 
@@ -333,4 +356,69 @@ async fn audit_is_told_newest_first(opened: Opened) {
     }
     let told: Vec<u64> = store.audit(2).await.unwrap().iter().map(|entry| entry.at_ms).collect();
     assert_eq!(told, [3, 2]);
+}
+
+async fn what_gateways_keep_in_memory_is_news(opened: Opened) {
+    let store = &opened.store;
+    let mut last = store.news().await.unwrap();
+    let mut news = async || {
+        let now = store.news().await.unwrap();
+        std::mem::replace(&mut last, now) != now
+    };
+    let site = group(&**store, 1).await;
+    assert!(news().await, "a group");
+    let by = token(&**store, 1, &site, None).await;
+    let agent = enrolled(&**store, 1, &site, by).await;
+    store.add_audit(&entry(1)).await.unwrap();
+    assert!(!news().await, "nobody keeps these in memory");
+    store.revoke_agent(agent, NOW).await.unwrap();
+    assert!(news().await, "a revocation");
+    store.revoke_agent(agent, NOW).await.unwrap();
+    assert!(!news().await, "it was revoked before");
+    let at = ListenAt { host: None, port: 5000 };
+    let listener = ListenerRecord { group: site.id, resource: name("db"), at };
+    store.keep_listener(&listener).await.unwrap();
+    assert!(news().await, "a listener");
+    store.keep_listener(&listener).await.unwrap();
+    assert!(!news().await, "it was kept before");
+    store.delete_listener(site.id, &name("db")).await.unwrap();
+    assert!(news().await, "a listener less");
+    store.delete_group(site.id, NOW).await.unwrap();
+    assert!(news().await, "a group less");
+}
+
+async fn gateways_that_serve_are_listed_and_those_that_stopped_are_not(opened: Opened) {
+    let store = &opened.store;
+    let gateway = |number: u64, url: &str| GatewayRecord {
+        id: GatewayId::from_random(number),
+        url: url.to_owned(),
+        address: "10.0.0.1:443".to_owned(),
+        version: "1".to_owned(),
+        silent_s: 0,
+    };
+    store.beat(&gateway(1, "https://a")).await.unwrap();
+    store.beat(&gateway(2, "https://b")).await.unwrap();
+    store.beat(&gateway(1, "https://c")).await.unwrap();
+    let listed = store.gateways().await.unwrap();
+    assert!(listed.iter().all(GatewayRecord::is_alive));
+    let mut urls: Vec<_> = listed.into_iter().map(|gateway| gateway.url).collect();
+    urls.sort();
+    assert_eq!(urls, ["https://b", "https://c"]);
+    store.leave(GatewayId::from_random(1)).await.unwrap();
+    assert_eq!(store.gateways().await.unwrap().len(), 1);
+    assert!(!GatewayRecord { silent_s: 11, ..gateway(3, "") }.is_alive());
+}
+
+#[tokio::test]
+async fn another_gateways_news_are_heard_at_once() {
+    let Some(opened) = Opened::postgres().await else { return };
+    let other = SqlStore::open(&opened.location).await.unwrap();
+    let mut bell = other.bell();
+    // Once for the beginning.
+    bell.changed().await.unwrap();
+    bell.mark_unchanged();
+    let before = std::time::Instant::now();
+    group(&*opened.store, 1).await;
+    tokio::time::timeout(std::time::Duration::from_secs(5), bell.changed()).await.unwrap().unwrap();
+    assert!(before.elapsed() < std::time::Duration::from_secs(1), "{:?}", before.elapsed());
 }

@@ -9,7 +9,7 @@ async fn tunnels(folder: &tempfile::TempDir) -> Tunnels {
         machine: Config::default(),
         echo_every: Duration::from_millis(50),
         tunnels_max: 10,
-        budget: 1 << 30,
+        budget: Budget::new(1 << 30),
     };
     Tunnels::new(Registry::default(), store(folder).await, limits, CancellationToken::new())
 }

@@ -38,6 +38,9 @@ pub(crate) struct GatewayArgs {
     /// Where agents and people reach it [default: https:// and the listening address]
     #[arg(long, env = "WARREN_PUBLIC_URL", value_name = "URL")]
     pub(super) public_url: Option<String>,
+    /// Where other gateways on the same store reach this one [default: the public URL]
+    #[arg(long, env = "WARREN_INTERNAL_URL", value_name = "URL")]
+    pub(super) internal_url: Option<String>,
     /// Address that serves /metrics, /livez and /readyz [default: none]
     #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
     pub(super) metrics: Option<String>,

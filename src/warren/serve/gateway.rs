@@ -130,6 +130,7 @@ fn overrides(args: &GatewayArgs) -> Overrides {
         data_dir: args.data_dir.clone(),
         listen: args.listen.clone(),
         public_url: args.public_url.clone(),
+        internal_url: args.internal_url.clone(),
         metrics: args.metrics.clone(),
         ready_file: args.ready_file.clone(),
         store: args.store.clone(),

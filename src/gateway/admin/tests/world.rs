@@ -44,8 +44,13 @@ impl World {
         let foundation = Foundation::open(&config, SystemTime::now()).await.unwrap();
         let (registry, sessions, stop) =
             (Registry::default(), SessionLog::default(), CancellationToken::new());
-        let dispatcher =
-            Dispatcher::new(registry.clone(), sessions.clone(), DispatchLimits::default(), stop.clone());
+        let dispatcher = Dispatcher::new(
+            registry.clone(),
+            Default::default(),
+            sessions.clone(),
+            DispatchLimits::default(),
+            stop.clone(),
+        );
         let store = foundation.store.clone();
         let place = (config.ingress.host, config.ingress.ports);
         let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop.clone());
@@ -54,7 +59,7 @@ impl World {
             machine: warren_tunnel::Config::default(),
             echo_every: config.tunnel.echo,
             tunnels_max: 100,
-            budget: 64 << 20,
+            budget: warren_tunnel::Budget::new(64 << 20),
         };
         let tunnels = Tunnels::new(registry.clone(), store.clone(), limits, stop);
         let context = Context {

@@ -2,6 +2,7 @@ use warren_core::id::{AgentId, GroupId};
 
 use super::{
     database::{Database, Work},
+    gateways,
     row::{Row, unknown},
     statement::sql,
 };
@@ -58,7 +59,10 @@ pub(super) async fn revoke(on: &Database, id: AgentId, now_s: u64) -> Result<boo
     let revoked = revoke_on(&mut work, id, now_s).await?;
     let known =
         sql(REVOKE, "SELECT id FROM agents WHERE id = $1").bind(id.to_string()).row(&mut work).await?;
-    work.commit().await?;
+    match revoked {
+        true => gateways::publish(on, work, REVOKE).await?,
+        false => work.undo().await?,
+    }
     known.map(|_| revoked).ok_or_else(|| unknown("agent", id))
 }
 

@@ -95,6 +95,14 @@ impl Database {
         Ok(work)
     }
 
+    /// Seconds since the epoch by the database's own clock: gateways' may differ.
+    pub(super) const fn clock(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "unixepoch()",
+            Self::Postgres(_) => "CAST(extract(epoch FROM now()) AS BIGINT)",
+        }
+    }
+
     pub(super) const fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite(_))
     }

@@ -3,6 +3,7 @@ use warren_core::id::{AgentId, GroupId};
 use super::{
     agents,
     database::Database,
+    gateways,
     row::{Row, taken, unknown},
     statement::{On, sql},
 };
@@ -25,10 +26,12 @@ pub(super) async fn create(on: &Database, group: &GroupRecord) -> Result<()> {
     .execute(&mut work)
     .await
     .map_err(|error| taken(error, "group", group.label()))?;
-    work.commit().await?;
     match (created, &group.customer) {
-        (0, Some(customer)) => Err(unknown("customer", &customer.name)),
-        _ => Ok(()),
+        (0, Some(customer)) => {
+            work.undo().await?;
+            Err(unknown("customer", &customer.name))
+        }
+        _ => gateways::publish(on, work, act).await,
     }
 }
 
@@ -80,7 +83,7 @@ pub(super) async fn delete(on: &Database, id: GroupId, now_s: u64) -> Result<Vec
         .execute(&mut work)
         .await?;
     sql(act, "DELETE FROM listeners WHERE group_id = $1").bind(id.to_string()).execute(&mut work).await?;
-    work.commit().await?;
+    gateways::publish(on, work, act).await?;
     Ok(agents)
 }
 

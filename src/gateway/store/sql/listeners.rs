@@ -1,13 +1,12 @@
-use std::net::SocketAddr;
-
 use warren_core::id::{GroupId, Name};
 
 use super::{
     database::Database,
-    row::{Row, taken},
+    gateways,
+    row::{Row, taken, unknown},
     statement::sql,
 };
-use crate::store::{ListenerRecord, Result};
+use crate::store::{ListenAt, ListenerRecord, Result};
 
 pub(super) async fn list(on: &Database) -> Result<Vec<ListenerRecord>> {
     sql("list listeners", "SELECT group_id, resource, address FROM listeners ORDER BY group_id, resource")
@@ -15,33 +14,52 @@ pub(super) async fn list(on: &Database) -> Result<Vec<ListenerRecord>> {
         .await
 }
 
-pub(super) async fn save(on: &Database, listener: &ListenerRecord) -> Result<()> {
-    sql(
-        "save a listener",
+pub(super) async fn keep(on: &Database, listener: &ListenerRecord) -> Result<ListenerRecord> {
+    let act = "keep a listener";
+    let mut work = on.begin(act).await?;
+    let kept = sql(
+        act,
         "INSERT INTO listeners (group_id, resource, address) VALUES ($1, $2, $3) \
-         ON CONFLICT (group_id, resource) DO UPDATE SET address = excluded.address",
+         ON CONFLICT (group_id, resource) DO NOTHING",
     )
     .bind(listener.group.to_string())
     .bind(listener.resource.as_str())
-    .bind(listener.address.to_string())
-    .execute(on)
+    .bind(listener.at.to_string())
+    .execute(&mut work)
     .await
-    .map(drop)
-    .map_err(|error| taken(error, "listener", listener.address))
+    .map_err(|error| taken(error, "listener", listener.at))?;
+    if kept > 0 {
+        gateways::publish(on, work, act).await?;
+        return Ok(listener.clone());
+    }
+    let before = sql(act, "SELECT * FROM listeners WHERE group_id = $1 AND resource = $2")
+        .bind(listener.group.to_string())
+        .bind(listener.resource.as_str())
+        .one(&mut work, read)
+        .await?;
+    work.undo().await?;
+    before.ok_or_else(|| unknown("listener", listener.at))
 }
 
-pub(super) async fn delete(on: &Database, group: GroupId, resource: &Name) -> Result<Option<SocketAddr>> {
-    sql("delete a listener", "DELETE FROM listeners WHERE group_id = $1 AND resource = $2 RETURNING address")
+pub(super) async fn delete(on: &Database, group: GroupId, resource: &Name) -> Result<Option<ListenAt>> {
+    let act = "delete a listener";
+    let mut work = on.begin(act).await?;
+    let had = sql(act, "DELETE FROM listeners WHERE group_id = $1 AND resource = $2 RETURNING address")
         .bind(group.to_string())
         .bind(resource.as_str())
-        .one(on, |row| row.parse("address"))
-        .await
+        .one(&mut work, |row| row.parse("address"))
+        .await?;
+    match had {
+        Some(_) => gateways::publish(on, work, act).await?,
+        None => work.undo().await?,
+    }
+    Ok(had)
 }
 
 fn read(row: &Row) -> Result<ListenerRecord> {
     Ok(ListenerRecord {
         group: row.parse("group_id")?,
         resource: row.parse("resource")?,
-        address: row.parse("address")?,
+        at: row.parse("address")?,
     })
 }

@@ -54,6 +54,12 @@ pub(super) async fn open(url: &PostgresUrl) -> sqlx::Result<PgPool> {
     pool.connect_with(options).await
 }
 
+/// For one who listens, and keeps it for as long as it holds.
+pub(super) fn lone_connection(url: &PostgresUrl) -> sqlx::Result<PgPool> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(LEND_WITHIN);
+    Ok(pool.idle_timeout(None).max_lifetime(None).connect_lazy_with(options(url)?))
+}
+
 fn options(url: &PostgresUrl) -> sqlx::Result<PgConnectOptions> {
     let wrong = |why: String| sqlx::Error::Configuration(why.into());
     let secret = url.secret().map_err(|error| wrong(format!("cannot read the store's password: {error}")))?;

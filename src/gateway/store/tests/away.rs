@@ -6,8 +6,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_database_that_is_away_is_told_and_found_again() {
-    let Some(server) = Server::start(&[]) else { return };
-    let location = server.database().await;
+    let Some(server) = Postgres::start(&[]) else { return };
+    let location = database(&server);
     let store = SqlStore::open(&location).await.unwrap();
     store.settle("k", "one").await.unwrap();
 
@@ -20,7 +20,6 @@ async fn a_database_that_is_away_is_told_and_found_again() {
     assert!(matches!(at_start, StoreError::OpenAway { .. }), "{at_start:?}");
 
     server.begin();
-    drop(server.answers().await);
     assert_eq!(store.settle("k", "two").await.unwrap(), "one");
     assert_eq!(store.setting("k").await.unwrap().as_deref(), Some("one"));
 }
@@ -42,8 +41,8 @@ async fn a_change_that_nobody_waits_for_any_more_holds_up_no_other() {
 
 #[tokio::test]
 async fn a_database_that_takes_too_long_is_as_good_as_away() {
-    let Some(server) = Server::start(&[]) else { return };
-    let location = server.database().await;
+    let Some(server) = shared_server() else { return };
+    let location = database(&server);
     let store = SqlStore::open(&location).await.unwrap();
     let mut other = PgConnection::connect(&location.to_string()).await.unwrap();
     other.execute("BEGIN").await.unwrap();

@@ -12,7 +12,7 @@ use crate::config::{GatewayConfig, Overrides};
 
 #[tokio::test]
 async fn a_password_travels_over_tls_that_is_checked() {
-    let Some(server) = Server::start(&["listen_addresses=127.0.0.1", "password_encryption=scram-sha-256"])
+    let Some(server) = Postgres::start(&["listen_addresses=127.0.0.1", "password_encryption=scram-sha-256"])
     else {
         return;
     };
@@ -21,25 +21,21 @@ async fn a_password_travels_over_tls_that_is_checked() {
     fs::write(&root, authority.bundle_pem()).unwrap();
     let names = ["localhost".to_owned()];
     let life = Duration::from_secs(3_600);
-    let (issued, key) = authority
-        .issue_gateway(warren_core::id::GatewayId::from_random(1), &names, SystemTime::now(), life)
-        .unwrap();
+    let (issued, key) =
+        authority.issue_gateway(GatewayId::from_random(1), &names, SystemTime::now(), life).unwrap();
     let [shown, kept] = ["server.crt", "server.key"].map(|file| server.data().join(file));
     fs::write(&shown, &issued.pem).unwrap();
     key.save(&kept).unwrap();
     [shown, kept].iter().for_each(|path| server.give_away(path));
     let hba = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
     fs::write(server.data().join("pg_hba.conf"), hba).unwrap();
-    let mut admin = server.answers().await;
-    for statement in
-        ["ALTER ROLE warren PASSWORD 'open sesame'", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()"]
-    {
-        sqlx::Executor::execute(&mut admin, statement).await.unwrap();
-    }
-    server.database().await;
+    server.sql("ALTER ROLE warren PASSWORD 'open sesame'");
+    server.sql("ALTER SYSTEM SET ssl = on");
+    server.sql("SELECT pg_reload_conf()");
+    server.database("t");
 
     let port = server.port();
-    let url = |host: &str, more: &str| format!("postgres://warren@{host}:{port}/t0?{more}");
+    let url = |host: &str, more: &str| format!("postgres://warren@{host}:{port}/t?{more}");
     let open = async |url: String, password: Option<&str>| {
         let overrides = Overrides {
             store: Some(url),

@@ -17,8 +17,8 @@ async fn fill(store: &dyn Store) {
     store.renew_agent(one, "ab", NOW + 9).await.unwrap();
     store.revoke_agent(two, NOW).await.unwrap();
     store.delete_group(gone.id, NOW).await.unwrap();
-    let address = SocketAddr::from(([127, 0, 0, 1], 5000));
-    store.save_listener(&ListenerRecord { group: site.id, resource: name("db"), address }).await.unwrap();
+    let at = ListenAt { host: None, port: 5000 };
+    store.keep_listener(&ListenerRecord { group: site.id, resource: name("db"), at }).await.unwrap();
     store.create_user(&user(1, UserRole::Admin)).await.unwrap();
     store.add_audit(&entry(7)).await.unwrap();
 }
@@ -76,8 +76,8 @@ async fn a_store_that_is_not_there_is_not_made_by_looking() {
     let refused = SqlStore::open_as_it_is(&location).await;
     assert!(matches!(refused, Err(StoreError::NoTables { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    if let Some(server) = Server::shared() {
-        let refused = SqlStore::open_as_it_is(&server.database().await).await;
+    if let Some(server) = shared_server() {
+        let refused = SqlStore::open_as_it_is(&database(&server)).await;
         assert!(matches!(refused, Err(StoreError::NoTables { .. })));
     }
 }

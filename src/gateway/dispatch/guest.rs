@@ -1,0 +1,85 @@
+//! Carrying a caller of another gateway.
+//!
+//! It is dispatched like one of our own, but never passed on again, and nobody is waited for: the other gateway waits, and
+//! asks again.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tracing::debug;
+use warren_tunnel::{
+    Incoming, OpenResult,
+    relay::{RelayEnd, relay},
+};
+
+use super::{Caller, Carried, Dispatcher, Lost, Manner, Shared};
+use crate::sessions::{Entry, Failure, Outcome, Wanted};
+
+impl Dispatcher {
+    /// Takes a guest over that wants what `wanted` says. Returns at once; the session is a task of its own.
+    pub(crate) fn take_guest(&self, incoming: Incoming, wanted: Wanted) {
+        let shared = self.shared.clone();
+        let Ok(permit) = shared.room.clone().try_acquire_owned() else {
+            return incoming.refuse(OpenResult::Busy, "gateway holds as many sessions as it may");
+        };
+        self.shared.tasks.spawn(async move { shared.carry_guest(incoming, wanted, permit).await });
+    }
+}
+
+impl Shared {
+    async fn carry_guest(self: Arc<Self>, incoming: Incoming, wanted: Wanted, permit: OwnedSemaphorePermit) {
+        let request = incoming.request();
+        // It goes along for logs and sticky policies; one that cannot be read is nobody's.
+        let from = request.caller.parse().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let (entry, begun) = (self.sessions.begin(&wanted, from, request.trace), Instant::now());
+        let manner = Manner {
+            patience: Duration::ZERO,
+            may_pass_on: false,
+            open_within: self.limits.open_within.min(request.deadline),
+        };
+        let open = timeout(
+            request.deadline,
+            Box::pin(self.open(Caller::Guest(&incoming), &entry, &wanted, from, manner)),
+        );
+        let opened = tokio::select! {
+            opened = open => opened.unwrap_or_else(|_| Err(Lost::late())),
+            () = self.stop.cancelled() => Err(Lost::stopping()),
+        };
+        match opened {
+            Ok(Carried { session, lease }) => {
+                wanted.meters.opened(begun.elapsed());
+                let (outcome, detail) = match relay(incoming.accept(), session).await {
+                    RelayEnd::Finished => (Outcome::Closed, String::new()),
+                    RelayEnd::First(cut) | RelayEnd::Second(cut) => (Outcome::Cut(cut.reason), cut.detail),
+                };
+                entry.end(outcome, detail);
+                drop(lease);
+            }
+            Err(lost) => Self::refuse(incoming, entry, lost),
+        }
+        drop(permit);
+    }
+
+    fn refuse(incoming: Incoming, entry: Entry, Lost { failure, detail }: Lost) {
+        let result = match failure {
+            Failure::Answered(result) => result,
+            Failure::UnknownResource => OpenResult::Unknown,
+            Failure::Stopping => OpenResult::Draining,
+            Failure::NoMember | Failure::GatewayFull => OpenResult::Busy,
+            Failure::TunnelLost | Failure::NoAnswer | Failure::CallerGone => OpenResult::Internal,
+        };
+        debug!(session = entry.id(), reason = failure.as_str(), detail, "guest not carried");
+        incoming.refuse(result, &detail);
+        entry.end(Outcome::NotOpened(failure), detail);
+    }
+}
+
+impl Lost {
+    fn late() -> Self {
+        Self { failure: Failure::NoAnswer, detail: "no member answered in time".to_owned() }
+    }
+}

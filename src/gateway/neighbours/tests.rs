@@ -1,0 +1,184 @@
+//! Gateways on real tunnels over memory pipes; what TLS does is tested with the scenarios.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
+use warren_tunnel::{Budget, Config, Hello, Incoming, OpenResult};
+
+use super::*;
+use crate::{
+    dispatch::{DispatchLimits, Dispatcher},
+    metrics::SessionMeters,
+    registry::Registry,
+    sessions::{SessionLog, SessionRecord, Wanted},
+    testing::*,
+};
+
+struct Gateway {
+    id: GatewayId,
+    registry: Registry,
+    sessions: SessionLog,
+    neighbours: Neighbours,
+    dispatcher: Dispatcher,
+    guests: Guests,
+}
+
+impl Gateway {
+    fn new(number: u64) -> Self {
+        let id = GatewayId::from_random(number);
+        let (registry, sessions) = (Registry::default(), SessionLog::default());
+        let (neighbours, stop) = (Neighbours::default(), CancellationToken::new());
+        let limits = DispatchLimits { wait_for_member: Duration::from_secs(2), ..Default::default() };
+        let dispatcher =
+            Dispatcher::new(registry.clone(), neighbours.clone(), sessions.clone(), limits, stop.clone());
+        let ours = (id, Config::default(), Budget::new(1 << 30));
+        let guests = Guests::new(registry.clone(), dispatcher.clone(), ours, stop);
+        Self { id, registry, sessions, neighbours, dispatcher, guests }
+    }
+
+    /// What this one asks goes to `other`.
+    async fn dials(&self, other: &Self) -> Handle {
+        let (near, far) = tunnel(Hello::new(1, 1, 0));
+        near.ready().await.unwrap();
+        self.neighbours.seek();
+        self.neighbours.up(other.id, near.clone());
+        let guests = other.guests.clone();
+        tokio::spawn(async move { guests.attend(&far).await });
+        near
+    }
+
+    /// An agent of the group, with the resource `db`.
+    async fn has_agent(&self, serve: fn(Incoming)) -> Connected {
+        let member = connect(&self.registry, 1, serve).await;
+        self.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+        member
+    }
+
+    async fn call(&self) -> (TcpStream, SocketAddr) {
+        let (near, accepted) = caller().await;
+        let meters = SessionMeters::of("site".into());
+        let wanted = Wanted { group: group(), meters, resource: name("db") };
+        let from = accepted.peer_addr().unwrap();
+        self.dispatcher.take(accepted, from, wanted);
+        (near, from)
+    }
+
+    /// The record of a session, once it has ended.
+    async fn record(&self, number: u64) -> SessionRecord {
+        until("the session ends", || self.sessions.open_total() == 0 && self.sessions.get(number).is_some())
+            .await;
+        self.sessions.get(number).unwrap()
+    }
+}
+
+/// What the target says to `text`; it speaks only when it is spoken to.
+async fn say(mut caller: TcpStream, text: &[u8]) -> std::io::Result<Vec<u8>> {
+    let (mut read, mut write) = caller.split();
+    let mut heard = Vec::new();
+    let ask = async {
+        write.write_all(text).await?;
+        write.shutdown().await
+    };
+    tokio::try_join!(ask, read.read_to_end(&mut heard))?;
+    Ok(heard)
+}
+
+#[tokio::test]
+async fn a_caller_reaches_its_target_through_the_gateway_that_has_its_group() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let _member = there.has_agent(echoing).await;
+    let (caller, from) = here.call().await;
+    let text: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).take(60_000).collect();
+    assert!(say(caller, &text).await.unwrap() == text, "each byte once, in order");
+    let (near, far) = (here.record(1).await, there.record(1).await);
+    assert_eq!((near.member, near.member_name), (None, format!("at {}", there.id)));
+    assert_eq!((near.outcome.as_str(), near.bytes_up, near.bytes_down), ("closed", 60_000, 60_000));
+    assert_eq!((far.member, far.caller, far.trace), (Some(agent(1)), from, near.trace));
+    assert_eq!((far.outcome.as_str(), far.bytes_up, far.bytes_down), ("closed", 60_000, 60_000));
+}
+
+#[tokio::test]
+async fn whoever_has_a_member_asks_nobody() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let _members = (here.has_agent(echoing).await, there.has_agent(echoing).await);
+    assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+    assert_eq!(here.record(1).await.member, Some(agent(1)));
+    assert!(there.sessions.get(1).is_none());
+}
+
+#[tokio::test]
+async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let (caller, _) = here.call().await;
+    let heard = tokio::spawn(say(caller, b"hello"));
+    until("it waits", || here.sessions.open_total() == 1).await;
+    let _member = there.has_agent(echoing).await;
+    assert_eq!(heard.await.unwrap().unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn a_caller_for_whom_nobody_has_a_member_is_passed_on_once_and_reset_in_the_end() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    there.dials(&here).await;
+    assert!(say(here.call().await.0, b"hello").await.is_err());
+    assert_eq!(here.record(1).await.outcome.as_str(), "no_member");
+    assert!(here.sessions.get(2).is_none(), "it did not come back");
+}
+
+fn refused(incoming: Incoming) {
+    incoming.refuse(OpenResult::Refused, "by the target");
+}
+
+#[tokio::test]
+async fn what_the_target_refused_is_not_asked_of_a_third() {
+    let (here, second, third) = (Gateway::new(1), Gateway::new(2), Gateway::new(3));
+    here.dials(&second).await;
+    here.dials(&third).await;
+    here.neighbours.took(group(), second.id);
+    let _members = (second.has_agent(refused).await, third.has_agent(echoing).await);
+    assert!(say(here.call().await.0, b"hello").await.is_err());
+    assert_eq!(here.record(1).await.outcome.as_str(), "refused");
+    assert!(third.sessions.get(1).is_none());
+}
+
+#[tokio::test]
+async fn who_took_the_last_is_asked_first_and_who_stops_is_not_asked() {
+    let (here, second, third) = (Gateway::new(1), Gateway::new(2), Gateway::new(3));
+    here.dials(&second).await;
+    let link = here.dials(&third).await;
+    let order = || here.neighbours.choices(group()).iter().map(|choice| choice.gateway).collect::<Vec<_>>();
+    assert_eq!(order(), [second.id, third.id]);
+    here.neighbours.took(group(), third.id);
+    assert_eq!(order(), [third.id, second.id]);
+    link.close(warren_tunnel::CloseReason::Shutdown, "gateway stops");
+    link.closed().await;
+    assert_eq!(order(), [second.id]);
+}
+
+#[tokio::test]
+async fn a_resource_that_other_gateways_members_have_and_ours_had_not_is_reached() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let former = connect(&here.registry, 1, echoing).await;
+    here.registry.observe(&former.tunnel, snapshot(1, &[1], &[]));
+    here.registry.remove(&former.tunnel);
+    let _member = there.has_agent(echoing).await;
+    assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+}
+
+#[test]
+fn a_place_reads_back() {
+    assert_eq!(of_place(&place(group(), &name("db"))), Some((group(), name("db"))));
+    assert!(place(group(), &name(&"a".repeat(63))).len() <= warren_tunnel::frame::NAME_MAX);
+    for odd in ["", "db", "grp-x/db", "/db", "grp-0000000001/d b"] {
+        assert_eq!(of_place(odd), None, "{odd}");
+    }
+}
