@@ -27,6 +27,7 @@ mod scenarios {
     mod quick_start;
     mod recover;
     mod resume;
+    mod several_gateways;
     mod slow_reader;
     mod strangers;
     mod targets;
