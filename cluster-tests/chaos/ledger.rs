@@ -74,11 +74,11 @@ impl Ledger {
                     hurt.is_about(member) && overlaps(hurt.from, hurt.from + MOMENT)
                 }
                 Fault::Stop(_) => hurt.is_about(member) && overlaps(hurt.from, hurt.from + DRAIN + MOMENT),
-                // The same until it is noticed.
+                // The same until it is noticed, and of those that were under way when it fell silent.
                 Fault::Freeze(_) | Fault::Hole(..) => {
                     let one_way = matches!(hurt.fault, Fault::Hole(_, Ways::ToAgent));
                     let noticed = hurt.from + if one_way { GIVES_UP } else { SUSPECTED };
-                    hurt.is_about(member) && begun + MOMENT >= hurt.from && begun <= noticed
+                    hurt.is_about(member) && overlaps(hurt.from, noticed)
                 }
                 Fault::Refuse(_) => hurt.is_about(member) && overlaps(hurt.from, hurt.from + MOMENT),
                 _ => false,
@@ -188,6 +188,8 @@ mod tests {
     fn silence_excuses_opens_until_it_is_noticed_and_no_session() {
         let ledger = ledger(Fault::Hole(Who::Member(0), Ways::Both), 10, 20);
         assert!(ledger.excuses_open(Some("a"), s(14), s(22)));
+        assert!(ledger.excuses_open(Some("a"), s(9), s(16)), "it was under way");
+        assert!(!ledger.excuses_open(Some("a"), s(8), s(9)), "it had failed before");
         assert!(!ledger.excuses_open(Some("a"), s(16), s(22)));
         assert!(!ledger.excuses_loss(Some("a"), s(19)));
         let one_way = self::ledger(Fault::Hole(Who::Member(0), Ways::ToAgent), 10, 22);

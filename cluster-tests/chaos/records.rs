@@ -15,7 +15,7 @@ use crate::{
     GROUP, Site,
     rpc::{
         Failure, Rpc,
-        admin::{GroupState, GroupStatus, ListSessions, Session, Sessions},
+        admin::{GroupState, GroupStatus, ListSessions, MemberState, Session, Sessions},
     },
     wait,
 };
@@ -45,11 +45,12 @@ pub(super) struct Record {
     pub(super) detail: String,
 }
 
-/// How the members were at a moment: which had a tunnel.
-#[derive(Debug, Clone)]
+/// How the members were at a moment, as the gateway saw it: which had a tunnel, and which people had taken out.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Look {
     pub(super) at: Duration,
     pub(super) with_tunnel: Vec<String>,
+    pub(super) out: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -130,8 +131,14 @@ impl Shared {
         let sessions: Sessions = admin.call("Sessions/List", list, CALL_MAX)?;
         let status: GroupState =
             admin.call("Groups/Status", GroupStatus { group: GROUP.to_owned() }, CALL_MAX)?;
-        let with_tunnel = status.members.into_iter().filter(|member| member.tunnels > 0);
-        let look = Look { at: self.start.elapsed(), with_tunnel: with_tunnel.map(|one| one.id).collect() };
+        let those = |are: &dyn Fn(&MemberState) -> bool| {
+            status.members.iter().filter(|member| are(member)).map(|member| member.id.clone()).collect()
+        };
+        let look = Look {
+            at: self.start.elapsed(),
+            with_tunnel: those(&|member| member.tunnels > 0),
+            out: those(&|member| ["Draining", "Disabled"].contains(&&*member.status)),
+        };
         let mut state = self.lock();
         state.looks.push(look);
         for session in sessions.sessions {

@@ -14,10 +14,19 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
         .hurts()
         .filter(|hurt| matches!(hurt.fault, Fault::Drain(_) | Fault::Disable(_)))
         .collect();
+    let mut seen = 0;
     for hurt in &out {
+        // It was decided then; a gateway that is told so late has not seen it before.
+        let shown = evidence.looks.iter().find(|look| {
+            look.at >= hurt.from
+                && look.at < hurt.over()
+                && hurt.members.iter().any(|id| look.out.contains(id))
+        });
+        let Some(shown) = shown else { continue };
+        seen += 1;
         let given = evidence.records.iter().filter(|record| {
             hurt.members.contains(&record.member)
-                && record.begun > hurt.from + MOMENT
+                && record.begun > shown.at + MOMENT
                 && record.begun + MOMENT < hurt.over()
                 && !evidence.is_gateway_new(record.begun)
         });
@@ -29,6 +38,6 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
             )
         }));
     }
-    let seen = format!("{} taken out and back", out.len());
+    let seen = format!("{} taken out and back, {seen} of them for long enough to be looked at", out.len());
     Finding::new("a draining or disabled member gets no new session", seen, violations)
 }
