@@ -181,7 +181,7 @@ pub const ROWS: [Row; 43] = [
         number: 18,
         fault: "a member's tunnels are silent one way",
         made: "a relay that holds one direction back, under 80 opens/s",
-        promised: "the same",
+        promised: "the same; to one that is deaf and speaks, nothing new after 9 s",
         shown: Here(proof(NOTHING, tunnels::silent_one_way), "`black_hole`: one tunnel of two"),
     },
     Row {

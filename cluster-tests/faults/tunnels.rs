@@ -21,7 +21,7 @@ use crate::{
 
 /// After so long a silence a member gets nothing new.
 const SUSPECT: Duration = Duration::from_secs(4);
-/// After so long a silence its tunnels are given up.
+/// After so long a silence its tunnels are given up, by whichever end hears nothing.
 const DEAD: Duration = Duration::from_secs(8);
 /// What a wall-clock bound may be passed by, by ticks and wakeups.
 const TICK: Duration = Duration::from_millis(100);
@@ -65,9 +65,12 @@ fn silent(seen: &mut Seen, ways: &[Way]) {
     let tried = tried_on(&site, &silent);
     let on_it = |opened: &&Opened| opened.from.is_some_and(|from| tried.contains_key(&from.to_string()));
     let last = done.iter().filter(on_it).map(|opened| opened.begun - hole).max().unwrap_or_default();
-    seen.time("last new session to it", last, SUSPECT + TICK, Duration::from_secs(6));
-    let late: Vec<_> = done.iter().filter(|opened| opened.begun > hole + SUSPECT + TICK).cloned().collect();
-    seen.count("failed opens begun after 4 s", failed(&late), 0);
+    // To the gateway any word of a member is a sign of life, until one that is deaf gives up by itself.
+    let is_deaf = *ways == [Way::ToAgent];
+    let noticed = if is_deaf { DEAD + Duration::from_secs(1) } else { SUSPECT + TICK };
+    seen.time("last new session to it", last, noticed, noticed + Duration::from_secs(2));
+    let late: Vec<_> = done.iter().filter(|opened| opened.begun > hole + noticed).cloned().collect();
+    seen.count("failed opens begun after that", failed(&late), 0);
     seen.counted("failed opens begun before", failed(&done) - failed(&late));
     let healed = Instant::now();
     relay.heal();
