@@ -1,8 +1,9 @@
 //! Proves the product on real servers and clients, and prints figures: PostgreSQL under pgbench with members killed,
 //! nginx under wrk, SFTP, idle memory, failover times; and faults of the network under load: connections cut, packets dropped,
-//! slow readers. Needs Debian's postgresql, nginx, wrk, openssh-server; `black_hole` needs root, iproute2, nftables.
+//! slow readers; dashboards and alerts. Needs Debian's postgresql, nginx, wrk, openssh-server; `black_hole` needs root, iproute2, nftables;
+//! `grafana` needs prometheus.
 //!
-//! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits resume black_hole slow_reader`
+//! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits resume black_hole slow_reader grafana`
 //!
 //! `prove faults` is a command of its own: rows of the catalogue of faults, many times each.
 
@@ -16,6 +17,7 @@ mod black_hole;
 mod chaos;
 mod edits;
 mod faults;
+mod grafana;
 mod idle;
 mod nginx;
 mod postgres;
@@ -23,11 +25,12 @@ mod resume;
 mod sftp;
 mod slow_reader;
 
-const PROOFS: [(&str, fn()); 8] = [
+const PROOFS: [(&str, fn()); 9] = [
     ("resume", resume::prove),
     ("black_hole", black_hole::prove),
     ("slow_reader", slow_reader::prove),
     ("edits", edits::prove),
+    ("grafana", grafana::prove),
     ("nginx", nginx::prove),
     ("sftp", sftp::prove),
     ("idle", idle::prove),
