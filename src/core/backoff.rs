@@ -24,7 +24,12 @@ impl Backoff {
 
     /// The next wait, drawn with `random` (any evenly spread 64 bits).
     pub fn next_wait(&mut self, random: u64) -> Duration {
-        let ceiling = self.ceiling();
+        self.next_wait_within(Duration::MAX, random)
+    }
+
+    /// The same, drawn below `most` where the ceiling is higher.
+    pub fn next_wait_within(&mut self, most: Duration, random: u64) -> Duration {
+        let ceiling = self.ceiling().min(most);
         self.attempt = self.attempt.saturating_add(1);
         let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(((u128::from(nanos) * u128::from(random)) >> 64) as u64)

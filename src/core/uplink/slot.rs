@@ -1,9 +1,14 @@
 //! One of an agent's parallel tunnels.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Ending, PATIENT_MIN, VERIFY_WITHIN, patient, quick};
 use crate::backoff::Backoff;
+
+/// For so long the sessions of a tunnel that broke wait for another one, unless people say otherwise.
+const SESSIONS_WAIT: Duration = Duration::from_secs(30);
+/// And so long is a wait for the next dial at most meanwhile: the outage may be over at any moment.
+const WAIT_MAX_FOR_SESSIONS: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -29,6 +34,8 @@ pub(super) struct Slot {
     epoch: u64,
     /// The verified connection that is kept while another is made to take its place.
     spare: Option<Spare>,
+    /// When its last verified connection ended.
+    lost: Option<Instant>,
     quick: Backoff,
     patient: Backoff,
 }
@@ -43,7 +50,7 @@ struct Spare {
 impl Slot {
     pub(super) fn waiting_until(until: Instant) -> Self {
         let phase = Phase::Waiting { until, refused: false };
-        Self { phase, gateway: 0, epoch: 0, spare: None, quick: quick(), patient: patient() }
+        Self { phase, gateway: 0, epoch: 0, spare: None, lost: None, quick: quick(), patient: patient() }
     }
 
     pub(super) fn dial(&mut self, gateway: usize, epoch: u64) {
@@ -81,6 +88,7 @@ impl Slot {
             let uptime = now.saturating_duration_since(since);
             self.quick.connected_for(uptime);
             self.patient.connected_for(uptime);
+            self.lost = Some(now);
         }
         if let Some(Spare { gateway, epoch, since }) = self.spare.take() {
             (self.phase, self.gateway, self.epoch) = (Phase::Verified { since }, gateway, epoch);
@@ -89,7 +97,12 @@ impl Slot {
         let refused = ending.needs_people();
         let wait = match refused {
             true => self.patient.next_wait(random).max(PATIENT_MIN),
-            false => self.quick.next_wait(random),
+            false => {
+                let sessions_wait =
+                    self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < SESSIONS_WAIT);
+                let most = if sessions_wait { WAIT_MAX_FOR_SESSIONS } else { Duration::MAX };
+                self.quick.next_wait_within(most, random)
+            }
         };
         self.phase = Phase::Waiting { until: now + wait, refused };
     }

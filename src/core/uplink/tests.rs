@@ -87,6 +87,28 @@ fn only_a_stable_tunnel_resets_the_backoff() {
 }
 
 #[test]
+fn while_sessions_wait_no_dial_waits_long() {
+    let mut world = World::new(1, 1);
+    world.step();
+    world.up(0, 1);
+    world.now += Duration::from_secs(60);
+    let lost = world.now;
+    let mut ending = Ending::Lost;
+    let mut longest = Duration::ZERO;
+    for epoch in 1.. {
+        world.end(0, epoch, ending, u64::MAX);
+        if world.now - lost >= Duration::from_secs(30) {
+            break;
+        }
+        longest = longest.max(world.wait_of(0));
+        world.step();
+        ending = Ending::Unreachable;
+    }
+    assert_eq!(longest.as_secs(), 3);
+    assert!(world.wait_of(0).as_secs() >= 15, "nobody waits any more");
+}
+
+#[test]
 fn trouble_for_people_is_retried_slowly_but_for_ever() {
     let mut world = World::new(1, 1);
     world.step();
