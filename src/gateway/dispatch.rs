@@ -232,6 +232,9 @@ impl Shared {
         from: SocketAddr,
         manner: Manner,
     ) -> Result<Carried, Lost> {
+        // The runtime runs last what it was woken for first. A tunnel whose end has come already must have read it before a
+        // caller who came after that is sent along it.
+        tokio::task::yield_now().await;
         let until = Instant::now() + RETRY_WITHIN;
         let group = self.registry.entry(wanted.group);
         group.first_try();
