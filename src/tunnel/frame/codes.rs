@@ -171,5 +171,7 @@ codes! {
         Unanswered = 2 "unanswered",
         /// It came to its proper end: all was received and read.
         Over = 3 "over",
+        /// Its open was lost with the tunnel, or refused before anybody saw it: nothing of it can have reached a target.
+        Unheard = 4 "unheard",
     }
 }

@@ -27,12 +27,12 @@ use super::{
 use crate::frame::{CloseReason, Frame, OpenRequest, OpenResult, ResetReason, ResumePoint, ResumeResult};
 
 mod news;
-mod over;
 mod parked;
+mod remembered;
 
 use news::News;
-use over::Over;
 use parked::{Parked, Waiting};
+use remembered::Remembered;
 
 /// A tunnel of a bundle; keys are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +58,10 @@ pub struct Bundle {
     news: News,
     /// Ended tunnels whose driver has gone.
     left: BTreeSet<TunnelKey>,
-    /// Agent: sessions that came to their end.
-    over: Over,
+    /// Agent: sessions that came to their proper end, for a gateway that missed the last word on them.
+    over: Remembered,
+    /// Agent: sessions that were offered to the application.
+    opened: Remembered,
     touched: Vec<TunnelKey>,
     events: VecDeque<Event>,
 }
@@ -75,7 +77,8 @@ impl Bundle {
             parked: Parked::default(),
             news: News::default(),
             left: BTreeSet::new(),
-            over: Over::default(),
+            over: Remembered::default(),
+            opened: Remembered::default(),
             touched: Vec::new(),
             events: VecDeque::new(),
         }
@@ -132,6 +135,7 @@ impl Bundle {
         }
         let result = self.act(key, now, |tunnel| tunnel.handle_frame(frame, now)).unwrap_or(Ok(()));
         if let Some(id) = opened.filter(|id| self.tunnels.get(&key).is_some_and(|tunnel| tunnel.holds(*id))) {
+            self.opened.insert(id);
             self.homes.insert(id, key);
         }
         result
@@ -481,7 +485,13 @@ impl Bundle {
         let parked = self.parked.remove(id).map(|waiting| waiting.entry);
         // The gateway may know of the other tunnel's end before we do.
         let entry = parked.or_else(|| self.tunnels.values_mut().find_map(|tunnel| tunnel.detach(id)));
-        let over = self.over.contains(id);
+        let otherwise = if self.over.contains(id) {
+            ResumeResult::Over
+        } else if self.opened.never_had(id) {
+            ResumeResult::Unheard
+        } else {
+            ResumeResult::Unknown
+        };
         let Some(tunnel) = self.tunnels.get_mut(&key) else { return };
         match entry {
             Some(entry) => {
@@ -490,8 +500,7 @@ impl Bundle {
                 }
                 tunnel.take_over(id, entry, point, now);
             }
-            None if over => tunnel.decline(id, ResumeResult::Over),
-            None => tunnel.decline(id, ResumeResult::Unknown),
+            None => tunnel.decline(id, otherwise),
         }
     }
 

@@ -183,7 +183,17 @@ impl Tunnel {
                     self.remove(session);
                 }
             }
-            (ResumeResult::Over | ResumeResult::Unknown, _) => {
+            // As good as a no: somebody else may be asked.
+            (ResumeResult::Unheard, Some(_)) => {
+                let released = entry.released;
+                self.remove(session);
+                if !released {
+                    let (result, detail) =
+                        (OpenResult::Internal, "the open was lost with its tunnel".to_owned());
+                    self.events.push_back(Event::Opened { session, result, detail });
+                }
+            }
+            (ResumeResult::Over | ResumeResult::Unknown | ResumeResult::Unheard, _) => {
                 let released = entry.released;
                 self.remove(session);
                 if !released {

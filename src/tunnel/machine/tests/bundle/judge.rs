@@ -83,7 +83,6 @@ impl World {
             // The other application had let go of it, and is not told any more.
             (ResetReason::Unknown, _) if theirs.is_done() && self.has_waited(1 - side) => Some(Fair::Expired),
             (ResetReason::Unknown, _) if theirs.is_done() && self.is_ended_for_good(id) => Some(Fair::Closed),
-            (ResetReason::Unknown, true) if side == GATEWAY && life.offered == 0 => Some(Fair::Unheard),
             (ResetReason::TunnelLost | ResetReason::Revoked, false) if line.is_some() => {
                 line.filter(|line| self.net.lines[*line].ended_for_good.is_some()).map(|_| Fair::Closed)
             }
@@ -104,7 +103,8 @@ impl World {
         match result {
             OpenResult::Refused => life.answered.filter(|(_, yes)| !yes).map(|_| Fair::Cut),
             OpenResult::Busy => (self.tight && life.offered == 0).then_some(Fair::Busy),
-            // The agent's application let go of it without a word.
+            // It never came there, or the agent's application let go of it without a word.
+            OpenResult::Internal if life.offered == 0 => Some(Fair::Unheard),
             OpenResult::Internal => life.grips[AGENT].cut.then_some(Fair::Cut),
             OpenResult::Timeout => {
                 let in_time = self.net.now < life.opened_at + Duration::from_secs(5) + config.open_grace;
