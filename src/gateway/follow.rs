@@ -70,8 +70,8 @@ impl Follower {
         }
         self.refuse_revoked().await?;
         self.follow_groups().await?;
-        self.ingress.follow().await?;
-        self.news = Some(news);
+        let followed = self.ingress.follow().await?;
+        self.news = followed.then_some(news);
         Ok(())
     }
 

@@ -172,11 +172,11 @@ impl Ingress {
     }
 
     /// Binds what the store says, and closes what it said before and does not say any more. An address that is taken is
-    /// tried again until it is free.
-    pub async fn follow(&self) -> Result<(), StoreError> {
+    /// tried again until it is free. False when a resource had to be passed over, since somebody makes it right now, for
+    /// which the store says something else: then this is to be called again.
+    pub async fn follow(&self) -> Result<bool, StoreError> {
         let kept = self.shared.store.listeners().await?;
-        self.shared.follow(kept);
-        Ok(())
+        Ok(self.shared.follow(kept))
     }
 
     /// Gives resources that appear in their groups an address, and closes those that are gone, until `stop`.
@@ -312,7 +312,8 @@ impl Shared {
             key: key.clone(),
             address,
             listener: None,
-            kept: true,
+            // It may have been given up meanwhile, through another gateway.
+            kept: false,
             taken_up: true,
         })
     }
@@ -345,21 +346,25 @@ impl Shared {
         })
     }
 
-    fn follow(self: &Arc<Self>, kept: Vec<ListenerRecord>) {
+    fn follow(self: &Arc<Self>, kept: Vec<ListenerRecord>) -> bool {
         let kept: BTreeMap<Key, SocketAddr> = kept
             .into_iter()
             .map(|record| ((record.group, record.resource), record.at.on(self.host)))
             .collect();
-        let gone: Vec<Key> = {
+        let (gone, passed_over) = {
             let mut entries = self.lock();
-            let gone = entries.iter().filter(|(key, entry)| match kept.get(key) {
+            let stale = entries.iter().filter(|(key, entry)| match kept.get(key) {
                 // What was kept a moment ago is not in what was read before.
-                None => entry.seen_in_store && !entry.reserved,
-                Some(address) => entry.address != Some(*address) && !entry.reserved,
+                None => entry.seen_in_store,
+                Some(address) => entry.address != Some(*address),
             });
-            let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
-            entries.iter_mut().for_each(|(key, entry)| entry.seen_in_store = kept.contains_key(key));
-            gone
+            let (held, free): (Vec<_>, Vec<_>) = stale.partition(|(_, entry)| entry.reserved);
+            let (gone, passed_over): (Vec<Key>, _) =
+                (free.into_iter().map(|(key, _)| key.clone()).collect(), !held.is_empty());
+            for (key, entry) in entries.iter_mut().filter(|(_, entry)| !entry.reserved) {
+                entry.seen_in_store = kept.contains_key(key);
+            }
+            (gone, passed_over)
         };
         for key in &gone {
             self.clone().let_go(key);
@@ -369,6 +374,7 @@ impl Shared {
                 self.clone().restore(key, address);
             }
         }
+        !passed_over
     }
 
     /// Closes what another gateway has closed.
@@ -428,7 +434,21 @@ impl Shared {
     }
 
     async fn close(&self, key: &Key) {
-        let Some(entry) = self.lock().remove(key) else { return };
+        let entry = self.lock().remove(key);
+        self.closed(key, entry).await;
+    }
+
+    /// As [`Self::close`], unless somebody makes the resource right now.
+    async fn close_unless_reserved(&self, key: &Key) {
+        let entry = match self.lock().entry(key.clone()) {
+            btree_map::Entry::Occupied(entry) if !entry.get().reserved => Some(entry.remove()),
+            _ => None,
+        };
+        self.closed(key, entry).await;
+    }
+
+    async fn closed(&self, key: &Key, entry: Option<Entry>) {
+        let Some(entry) = entry else { return };
         entry.stop.cancel();
         let (group, resource) = key;
         info!(%group, %resource, "resource closed to callers");

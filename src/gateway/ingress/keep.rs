@@ -71,7 +71,7 @@ impl Keeper {
         let gone: Vec<_> = gone.map(|(key, _)| key.clone()).filter(|key| !unheard(key)).collect();
         for key in gone {
             self.missing.remove(&key);
-            shared.close(&key).await;
+            shared.close_unless_reserved(&key).await;
         }
     }
 

@@ -256,8 +256,12 @@ async fn of_two_gateways_that_choose_a_port_at_once_the_first_has_chosen_for_bot
     let first = one.ingress.reserve(group(), &name("db"), None).unwrap();
     let second = two.ingress.reserve(group(), &name("db"), None).unwrap();
     let address = first.commit().await.unwrap();
+    assert!(
+        !two.ingress.follow().await.unwrap(),
+        "the second one is being made, and has to be looked at again"
+    );
     assert_eq!(second.commit().await.unwrap_err().reason(), "listening");
-    two.ingress.follow().await.unwrap();
+    assert!(two.ingress.follow().await.unwrap());
     assert_eq!(two.ingress.address(group(), &name("db")).unwrap().port(), address.port());
 }
 
