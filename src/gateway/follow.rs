@@ -14,6 +14,7 @@ use crate::{
     ingress::Ingress,
     registry::Registry,
     store::{Store, StoreError},
+    tunnels::Known,
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -23,6 +24,7 @@ pub(crate) struct Follower {
     store: Arc<dyn Store>,
     registry: Registry,
     ingress: Ingress,
+    known: Known,
     /// The last revocation that was heard of.
     revocation: u64,
     news: Option<u64>,
@@ -31,8 +33,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(store: Arc<dyn Store>, registry: Registry, ingress: Ingress) -> Self {
-        Self { store, registry, ingress, revocation: 0, news: None, away: false }
+    pub(crate) fn new(store: Arc<dyn Store>, registry: Registry, ingress: Ingress, known: Known) -> Self {
+        Self { store, registry, ingress, known, revocation: 0, news: None, away: false }
     }
 
     /// Never ends by itself.
@@ -66,11 +68,13 @@ impl Follower {
         // Before the rest: what changes while that is read is found the next time.
         let news = self.store.news().await?;
         if self.news == Some(news) {
+            self.known.answered(tokio::time::Instant::now());
             return Ok(());
         }
         self.refuse_revoked().await?;
         self.follow_groups().await?;
         let followed = self.ingress.follow().await?;
+        self.known.answered(tokio::time::Instant::now());
         self.news = followed.then_some(news);
         Ok(())
     }

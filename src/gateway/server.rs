@@ -285,7 +285,8 @@ impl Parts {
     }
 
     fn follower(&self) -> Follower {
-        Follower::new(self.foundation.store.clone(), self.registry.clone(), self.ingress.clone())
+        let known = self.tunnels.known();
+        Follower::new(self.foundation.store.clone(), self.registry.clone(), self.ingress.clone(), known)
     }
 
     /// Agents take two gateways of one id for one, and would lose their sessions.

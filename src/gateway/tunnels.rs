@@ -37,7 +37,7 @@ use crate::{
 
 mod known;
 
-use known::Known;
+pub(crate) use known::Known;
 
 /// The peer's hello, and the first echo, must come within this time each.
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -121,6 +121,11 @@ impl Tunnels {
         Self { shared: Arc::new(shared) }
     }
 
+    /// To be told when the store answers.
+    pub(crate) fn known(&self) -> Known {
+        self.shared.known.clone()
+    }
+
     /// Answers a request for a tunnel; when the answer is 101, the tunnel is served from then on.
     pub(crate) async fn answer<B>(
         &self,
@@ -184,8 +189,8 @@ impl Tunnels {
 }
 
 impl Shared {
-    /// The store's word on an agent: the in-memory list of revocations may be a moment behind. While the store is away,
-    /// sessions are worth more than that moment.
+    /// The store's word on an agent: the in-memory list of revocations may be a moment behind. While the store is away, or
+    /// will not answer, sessions are worth more than that moment.
     async fn check(&self, identity: &PeerIdentity) -> Result<(), Refused> {
         if self.registry.is_revoked(identity.agent) {
             return Err(Refused::Revoked(identity.agent));
@@ -197,8 +202,10 @@ impl Shared {
                 Ok(())
             }
             Ok(_) => Err(Refused::Unknown(identity.agent)),
-            Err(StoreError::Away { .. }) if self.known.vouches(identity.agent, Instant::now()) => {
-                info!(member = %identity.agent, "store is away, agent is taken back as one that was good a while ago");
+            Err(StoreError::Away { .. } | StoreError::Database { .. })
+                if self.known.vouches(identity.agent, Instant::now()) =>
+            {
+                info!(member = %identity.agent, "store does not answer, agent is taken back as one that was good a while ago");
                 Ok(())
             }
             Err(error) => Err(Refused::Store(error)),

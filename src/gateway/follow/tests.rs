@@ -19,7 +19,7 @@ fn gateway(store: Arc<dyn Store>) -> (Follower, Registry, Ingress) {
         Dispatcher::new(registry.clone(), Default::default(), SessionLog::default(), limits, stop.clone());
     let place = (IpAddr::from([127, 0, 0, 3]), PortRange { low: 20_000, high: 29_999 });
     let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop);
-    (Follower::new(store, registry.clone(), ingress.clone()), registry, ingress)
+    (Follower::new(store, registry.clone(), ingress.clone(), Known::default()), registry, ingress)
 }
 
 #[tokio::test]
