@@ -53,7 +53,7 @@ pub async fn new_admin_token(config: &GatewayConfig) -> Result<PathBuf, SetupErr
     {
         return Err(SetupError::NoGateway { path: path.clone() });
     }
-    let store = SqlStore::open(&config.store).await?;
+    let store = SqlStore::open_as_it_is(&config.store).await?;
     let token_path = config.data_dir.join(TOKEN_FILE);
     let user = admin(write_token(&token_path)?);
     store.replace_user(&user).await?;
