@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
 use warren_core::{
-    balance::{Opened, caller_key},
+    balance::{Opened, Rule, caller_key},
     id::{AgentId, GatewayId},
 };
 use warren_tunnel::{
@@ -251,7 +251,9 @@ impl Shared {
                 false => match Self::choose_next(&group, asked) {
                     Ok(chosen) => Choice::Member(chosen),
                     Err(nobody) => {
-                        let taken = if manner.may_pass_on { pass_on.ask(&early).await? } else { None };
+                        // A target that fails through our members fails through the same ones there.
+                        let may_pass_on = manner.may_pass_on && target_failed.is_empty();
+                        let taken = if may_pass_on { pass_on.ask(&early).await? } else { None };
                         match taken {
                             Some((session, gateway)) => Choice::Elsewhere(session, gateway),
                             // What led here says more than that nobody is left.
@@ -311,7 +313,8 @@ impl Shared {
         }
     }
 
-    /// Whom to try first. Who has nobody waits a while for a member to come, and meanwhile asks other gateways.
+    /// Whom to try first. Who has nobody waits a while for a member to come, and meanwhile asks other gateways. Who has only
+    /// members that the rules exclude asks the others once before it tries those.
     async fn choose(
         &self,
         group: &Group,
@@ -322,9 +325,19 @@ impl Shared {
         let begun = tokio::time::Instant::now();
         let (until, mut ask_at) = (begun + manner.patience, begun);
         let mut changes = group.changes();
+        let mut may_ask = manner.may_pass_on && !self.neighbours.is_alone();
         loop {
             changes.mark_unchanged();
             let nobody = match Self::choose_next(group, asked) {
+                Ok(chosen) if chosen.plan.rule == Rule::Panic && may_ask => {
+                    // Its hold on the member ends before others are waited for.
+                    drop(chosen);
+                    may_ask = false;
+                    if let Some((session, gateway)) = pass_on.ask(&Early::default()).await? {
+                        return Ok(Choice::Elsewhere(session, gateway));
+                    }
+                    continue;
+                }
                 Ok(chosen) => return Ok(Choice::Member(chosen)),
                 Err(nobody) => nobody,
             };

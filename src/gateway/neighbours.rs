@@ -94,6 +94,7 @@ impl Neighbours {
 
     fn seek(&self) {
         self.shared.sought.store(true, Relaxed);
+        metrics::neighbours(read(&self.shared.links).len());
     }
 
     /// Takes the place of the one that there was; gives the tunnel's number.

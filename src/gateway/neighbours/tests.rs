@@ -113,6 +113,36 @@ async fn whoever_has_a_member_asks_nobody() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_well_elsewhere_comes_before_one_here_that_is_not() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let member = here.has_agent(echoing).await;
+    let mut down = snapshot(1, &[1], &["db"]);
+    down.applied += 1;
+    let verdict = warren_core::state::Verdict::Down;
+    down.verdicts.entry((agent(1), name("db"))).or_default().verdict = verdict;
+    here.registry.observe(&member.tunnel, down);
+    let elsewhere = there.has_agent(echoing).await;
+    assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+    assert_eq!(here.record(1).await.member_name, format!("at {}", there.id));
+
+    // With nobody elsewhere it is tried all the same.
+    there.registry.remove(&elsewhere.tunnel);
+    assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+    assert_eq!(here.record(2).await.member, Some(agent(1)));
+}
+
+#[tokio::test]
+async fn what_the_target_refused_our_member_is_not_asked_of_another_gateway() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let _members = (here.has_agent(refused).await, there.has_agent(refused).await);
+    assert!(say(here.call().await.0, b"hello").await.is_err());
+    assert_eq!(here.record(1).await.outcome.as_str(), "refused");
+    assert!(there.sessions.get(1).is_none());
+}
+
+#[tokio::test]
 async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
     let (here, there) = (Gateway::new(1), Gateway::new(2));
     here.dials(&there).await;
