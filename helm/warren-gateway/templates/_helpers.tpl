@@ -37,6 +37,11 @@ app.kubernetes.io/part-of: warren
 {{- default (include "warren-gateway.fullname" .) .Values.persistence.existingClaim }}
 {{- end }}
 
+{{/* Not empty when there is, or may come to be, more than one. */}}
+{{- define "warren-gateway.several" -}}
+{{- if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled }}yes{{ end }}
+{{- end }}
+
 {{/* What the restricted Pod Security Standard asks of a container, and a file system that is read-only. */}}
 {{- define "warren-gateway.confined" -}}
 allowPrivilegeEscalation: false
@@ -58,8 +63,22 @@ seccompProfile:
 {{- if not .Values.publicUrl }}
 {{- fail "publicUrl is needed: where agents and people reach the gateway, such as https://gateway.example.com" }}
 {{- end }}
+{{- if eq .Values.store.type "sqlite" }}
 {{- if gt (int .Values.replicas) 1 }}
-{{- fail "replicas can be 0 or 1: gateways beside each other on one store do not find each other's agents" }}
+{{- fail "replicas can be 0 or 1 with store.type sqlite, whose file one gateway has for itself: several share a PostgreSQL database (store.type=postgres)" }}
+{{- end }}
+{{- if .Values.autoscaling.enabled }}
+{{- fail "autoscaling needs store.type postgres: with sqlite there is one gateway" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" }}
+{{- end }}
+{{- if include "warren-gateway.several" . }}
+{{- $least := ternary .Values.autoscaling.minReplicas .Values.replicas .Values.autoscaling.enabled | int }}
+{{- if and .Values.podDisruptionBudget.enabled (gt $least 1) (ge (int .Values.podDisruptionBudget.maxUnavailable) $least) }}
+{{- fail (printf "podDisruptionBudget.maxUnavailable: all %d replicas may be taken away at once" $least) }}
+{{- end }}
 {{- end }}
 {{- if eq .Values.store.type "postgres" }}
 {{- if not .Values.store.postgres.url }}
