@@ -37,6 +37,10 @@ app.kubernetes.io/part-of: warren
 {{- default (include "warren-gateway.fullname" .) .Values.persistence.existingClaim }}
 {{- end }}
 
+{{- define "warren-gateway.metrics" -}}
+{{ include "warren-gateway.fullname" . | trunc 55 | trimSuffix "-" }}-metrics
+{{- end }}
+
 {{/* Not empty when there is, or may come to be, more than one. */}}
 {{- define "warren-gateway.several" -}}
 {{- if or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled }}yes{{ end }}
@@ -90,5 +94,23 @@ seccompProfile:
 {{- end }}
 {{- if gt (int .Values.callers.firstPort) (int .Values.callers.lastPort) }}
 {{- fail "callers.firstPort is above callers.lastPort" }}
+{{- end }}
+{{- $callers := .Values.callers }}
+{{- range $port, $use := dict "8443" "agents" "9100" "metrics" }}
+{{- if and (le (int $callers.firstPort) (int $port)) (ge (int $callers.lastPort) (int $port)) }}
+{{- fail (printf "callers.firstPort to callers.lastPort hold %s, where the gateway serves %s" $port $use) }}
+{{- end }}
+{{- range $callers.services }}
+{{- if eq (int .targetPort) (int $port) }}
+{{- fail (printf "callers.services: the targetPort of %s is %s, where the gateway serves %s" .name $port $use) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $names := list (include "warren-gateway.fullname" .) (include "warren-gateway.metrics" .) }}
+{{- range $callers.services }}
+{{- if has .name $names }}
+{{- fail (printf "callers.services: there is a service %s already, name this one otherwise" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
 {{- end }}
 {{- end }}
