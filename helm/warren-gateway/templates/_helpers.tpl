@@ -17,6 +17,12 @@ app.kubernetes.io/name: {{ include "warren-gateway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Of the pod of `helm test`, which asks for metrics as monitoring does. */}}
+{{- define "warren-gateway.test" -}}
+app.kubernetes.io/name: {{ printf "%s-test" (include "warren-gateway.name" . | trunc 58 | trimSuffix "-") }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "warren-gateway.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "warren-gateway.selector" . }}
