@@ -2,13 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* A pod of a StatefulSet has a label of the set's name, a dash and a hash of ten characters, and 63 are the most. */}}
 {{- define "warren-agent.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
 {{- else if contains (include "warren-agent.name" .) .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "warren-agent.name" .) | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name (include "warren-agent.name" .) | trunc 52 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
@@ -40,7 +41,7 @@ app.kubernetes.io/part-of: warren
 {{- end }}
 
 {{- define "warren-agent.peers" -}}
-{{ include "warren-agent.fullname" . | trunc 57 | trimSuffix "-" }}-peers
+{{ include "warren-agent.fullname" . }}-peers
 {{- end }}
 
 {{- define "warren-agent.tokenSecret" -}}
