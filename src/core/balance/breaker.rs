@@ -44,10 +44,6 @@ impl Breaker {
         self.until.filter(|until| self.doubted && *until > now)
     }
 
-    pub(super) fn is_doubted(&self) -> bool {
-        self.doubted
-    }
-
     /// A session goes through.
     pub(super) fn chosen(&mut self, now: Instant) {
         if self.doubted && self.open_until(now).is_none() {

@@ -201,6 +201,24 @@ fn after_an_ejection_one_session_tries_the_member_out() {
 }
 
 #[test]
+fn a_caller_that_sticks_tries_its_own_member_out() {
+    let members = [candidate(1), candidate(2), candidate(3)];
+    let mut bench = Bench::of(3);
+    bench.caller = 7;
+    let own = bench.order(Policy::Sticky, &members, &[]).choices[0];
+    let own = (1..=3).find(|number| agent(*number) == own).unwrap();
+    bench.fail(own, FAILURES_MAX);
+    assert_ne!(bench.order(Policy::Sticky, &members, &[]).choices[0], agent(own));
+    bench.now += EJECTION;
+    let first = |bench: &mut Bench| bench.order(Policy::Sticky, &members, &[]).choices[0];
+    assert_eq!(first(&mut bench), agent(own), "nobody else would ever do it");
+    assert_ne!(first(&mut bench), agent(own), "once");
+    bench.balancer.observe(agent(own), Opened::Ok(Duration::from_millis(1)), bench.now);
+    bench.now += SLOW_START;
+    assert_eq!(first(&mut bench), agent(own));
+}
+
+#[test]
 fn a_way_on_which_only_this_member_fails_is_closed_for_that_resource() {
     let members = [candidate(1), candidate(2)];
     let mut bench = Bench::of(2);

@@ -48,9 +48,6 @@ impl Track {
 
     /// Part of its weight that counts, [`SLOW_START_SHARE`] to 1.
     pub(super) fn share(&self, now: Instant) -> f64 {
-        if self.breaker.is_doubted() {
-            return SLOW_START_SHARE;
-        }
         let Some(since) = self.ramp_since else { return 1.0 };
         let progress = now.saturating_duration_since(since).as_secs_f64() / SLOW_START.as_secs_f64();
         SLOW_START_SHARE + (1.0 - SLOW_START_SHARE) * progress.min(1.0)

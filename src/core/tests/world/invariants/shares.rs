@@ -76,6 +76,8 @@ mod tests {
         };
         let (before, after) = (homes(&world, 10_000, 39_000), homes(&world, 100_000, 138_000));
         assert!(before.len() > 10 && before.values().all(|members| members.len() == 1), "{before:?}");
+        let used: std::collections::BTreeSet<_> = before.values().flatten().collect();
+        assert_eq!(used.len(), 3, "callers have homes at all three");
         assert_eq!(before, after);
     }
 }
