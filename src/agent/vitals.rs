@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -56,7 +59,7 @@ impl Vitals {
         }
     }
 
-    /// What cannot be read is told as unknown.
+    /// What cannot be read is told as unknown, and judged as before.
     fn look(&mut self) {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
@@ -103,9 +106,15 @@ fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
 }
 
 fn files() -> Option<(u64, u64)> {
-    let open = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The listing itself holds one open.
-    Some((u64::try_from(open).ok()?.saturating_sub(1), getrlimit(Resource::Nofile).current?))
+    let limit = getrlimit(Resource::Nofile).current?;
+    let open = match fs::read_dir("/proc/self/fd") {
+        // The listing itself holds one open.
+        Ok(open) => u64::try_from(open.count()).ok()?.saturating_sub(1),
+        // Not even one more for the listing.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => limit,
+        Err(_) => return None,
+    };
+    Some((open, limit))
 }
 
 /// What others than root may not use counts as used.

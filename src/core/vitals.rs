@@ -81,13 +81,15 @@ impl Reading {
 }
 
 impl Vitals {
-    /// Takes in a new reading of one thing; gives its verdict if that changed.
+    /// Takes in a new reading of one thing; gives its verdict if that changed. A limit of 0 says that it could not be read: then it
+    /// is what it was, since whatever is short may be why.
     pub fn read(&mut self, vital: Vital, used: u64, limit: u64, now_ms: u64) -> Option<Verdict> {
         let reading = self.of_mut(vital);
         let before = reading.verdict;
         (reading.used, reading.limit) = (used, limit);
-        let part = if limit == 0 { 0 } else { reading.permille() };
-        reading.verdict = judge(vital, part, before);
+        if limit > 0 {
+            reading.verdict = judge(vital, reading.permille(), before);
+        }
         if reading.verdict != before || reading.since_ms == 0 {
             reading.since_ms = now_ms;
         }
@@ -162,6 +164,15 @@ mod tests {
         assert_eq!(after(Vital::Cpu, &[949, 950, 1_000, 899]), [Up, Suspect, Suspect, Up]);
         assert_eq!(after(Vital::Memory, &[970, 100]), [Down, Up]);
         assert_eq!(after(Vital::Disk, &[980, 945, 929]), [Down, Down, Suspect]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_judged_as_before() {
+        let mut vitals = Vitals::default();
+        vitals.read(Vital::Files, 990, 1_000, 1);
+        assert_eq!(vitals.read(Vital::Files, 0, 0, 2), None);
+        assert!(vitals.is_exhausted());
+        assert_eq!(vitals.read(Vital::Files, 10, 1_000, 3), Some(Verdict::Up));
     }
 
     #[test]
