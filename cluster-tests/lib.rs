@@ -11,6 +11,7 @@ mod binary;
 pub mod caller;
 pub mod chaos;
 mod clock;
+pub mod crew;
 pub mod disk;
 pub mod faults;
 pub mod history;

@@ -3,22 +3,17 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::{caller, wait};
+use crate::{caller, crew::Crew, wait};
 
 /// Opens sessions to an echo, each with one round trip, until it is told to finish.
 #[derive(Debug)]
 pub struct Opens {
-    stop: Arc<AtomicBool>,
     done: Arc<Mutex<Vec<Opened>>>,
-    callers: Vec<thread::JoinHandle<()>>,
+    callers: Crew<()>,
 }
 
 /// One session, from the connection to its first answer.
@@ -43,24 +38,23 @@ impl Opens {
     /// The same by callers that know several addresses, and take turns with which is the first. When one does not serve they
     /// try the next, as drivers with several hosts do.
     pub fn at_any(addresses: &[SocketAddr], callers: usize, every: Duration) -> Self {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let call = |number: usize| {
-            let (stop, done, mut addresses) = (stop.clone(), done.clone(), addresses.to_vec());
+        let (all, mut crew) = (Arc::new(Mutex::new(Vec::new())), Crew::default());
+        for number in 0..callers {
+            let (done, mut addresses) = (all.clone(), addresses.to_vec());
             let first = number % addresses.len();
             addresses.rotate_left(first);
-            thread::spawn(move || {
+            crew.spawn(move |stop| {
                 let mut due = Instant::now() + every * number as u32 / callers as u32;
-                while !stop.load(SeqCst) {
+                while !stop.is_set() {
                     wait::until(due);
                     let opened = open(&addresses);
                     addresses.rotate_left(1);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
                     due = (due + every).max(Instant::now());
                 }
-            })
-        };
-        let callers = (0..callers).map(call).collect();
-        Self { stop, done, callers }
+            });
+        }
+        Self { done: all, callers: crew }
     }
 
     /// How many have had their answer, or were refused it.
@@ -70,9 +64,8 @@ impl Opens {
 
     /// All of them, the first begun first.
     pub fn finish(self) -> Vec<Opened> {
-        self.stop.store(true, SeqCst);
-        for caller in self.callers {
-            caller.join().expect("a caller does not panic");
+        for caller in self.callers.finish() {
+            caller.expect("a caller does not panic");
         }
         let mut done = std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner));
         done.sort_by_key(|opened| opened.begun);

@@ -5,15 +5,15 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use super::{Options, world::World};
 use crate::{
     caller,
+    crew::{Crew, Stop},
     load::{Broken, Bulk, Conversation, Exchange, Random, Running, Sizes},
     wait,
 };
@@ -69,13 +69,12 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Callers {
     shared: Arc<Shared>,
-    threads: Vec<thread::JoinHandle<()>>,
+    crew: Crew<()>,
 }
 
 #[derive(Debug)]
 struct Shared {
     start: Instant,
-    stop: AtomicBool,
     seeds: AtomicU64,
     seen: Mutex<Vec<Seen>>,
 }
@@ -83,45 +82,40 @@ struct Shared {
 impl Callers {
     pub(super) fn start(world: &World, options: &Options, start: Instant) -> Self {
         let seeds = AtomicU64::new(options.seed.wrapping_mul(1 << 32));
-        let shared = Arc::new(Shared { start, stop: AtomicBool::new(false), seeds, seen: Mutex::default() });
+        let shared = Arc::new(Shared { start, seeds, seen: Mutex::default() });
         let load = options.load;
         let answers = world.answers;
-        let mut threads = Vec::new();
+        let mut callers = Self { shared, crew: Crew::default() };
         let opens_every = Duration::from_secs(1) * OPENERS / load.opens_per_second.max(1);
         for _ in 0..OPENERS {
-            threads.push(shared.spawn(move |shared| shared.open_again_and_again(answers, opens_every)));
+            callers.call(move |shared, stop| shared.open_again_and_again(answers, opens_every, stop));
         }
         for _ in 0..load.talkers {
-            threads.push(shared.spawn(move |shared| shared.talk_again_and_again(answers)));
+            callers.call(move |shared, stop| shared.talk_again_and_again(answers, stop));
         }
         let (exchange, bulk) = (world.exchange.clone(), world.bulk);
-        threads.push(shared.spawn(move |shared| shared.move_much(bulk, &exchange, load.bulk)));
+        callers.call(move |shared, stop| shared.move_much(bulk, &exchange, load.bulk, stop));
         for address in world.forbidden {
-            threads.push(shared.spawn(move |shared| shared.try_what_is_forbidden(address)));
+            callers.call(move |shared, stop| shared.try_what_is_forbidden(address, stop));
         }
-        Self { shared, threads }
+        callers
+    }
+
+    fn call(&mut self, call: impl FnOnce(&Shared, &Stop) + Send + 'static) {
+        let shared = self.shared.clone();
+        self.crew.spawn(move |stop| call(&shared, stop));
     }
 
     /// Waits for the sessions that are open, and tells of all.
     pub(super) fn finish(self) -> Vec<Seen> {
-        self.shared.stop.store(true, SeqCst);
-        for thread in self.threads {
-            thread.join().expect("a caller does not panic");
+        for caller in self.crew.finish() {
+            caller.expect("a caller does not panic");
         }
         std::mem::take(&mut self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Shared {
-    fn spawn(self: &Arc<Self>, call: impl FnOnce(&Self) + Send + 'static) -> thread::JoinHandle<()> {
-        let shared = self.clone();
-        thread::spawn(move || call(&shared))
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(SeqCst)
-    }
-
     fn seed(&self) -> u64 {
         self.seeds.fetch_add(1, SeqCst)
     }
@@ -134,23 +128,23 @@ impl Shared {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
 
-    fn open_again_and_again(&self, address: SocketAddr, every: Duration) {
+    fn open_again_and_again(&self, address: SocketAddr, every: Duration, stop: &Stop) {
         let mut due = Instant::now() + every.mul_f64(Random::new(self.seed()).below(1_000) as f64 / 1_000.0);
-        while !self.stopped() {
+        while !stop.is_set() {
             wait::until(due);
-            self.converse(Kind::Open, address, Duration::ZERO);
+            self.converse(Kind::Open, address, Duration::ZERO, stop);
             due = (due + every).max(Instant::now());
         }
     }
 
-    fn talk_again_and_again(&self, address: SocketAddr) {
-        while !self.stopped() {
+    fn talk_again_and_again(&self, address: SocketAddr, stop: &Stop) {
+        while !stop.is_set() {
             let time = Duration::from_millis(1_000 + Random::new(self.seed()).below(TALKS_FOR_MAX));
-            self.converse(Kind::Talk, address, time);
+            self.converse(Kind::Talk, address, time, stop);
         }
     }
 
-    fn converse(&self, kind: Kind, address: SocketAddr, time: Duration) {
+    fn converse(&self, kind: Kind, address: SocketAddr, time: Duration, stop: &Stop) {
         let begun = self.start.elapsed();
         let (mut local, mut opened) = (None, None);
         let mut talk = || -> Result<(), Broken> {
@@ -159,7 +153,7 @@ impl Shared {
             conversation.ask()?;
             opened = Some(self.start.elapsed());
             let until = Instant::now() + time;
-            while Instant::now() < until && !self.stopped() {
+            while Instant::now() < until && !stop.is_set() {
                 wait::until((Instant::now() + TALKS_EVERY).min(until));
                 conversation.ask()?;
             }
@@ -169,9 +163,9 @@ impl Shared {
         self.note(Seen { kind, local, begun, opened, ended: self.start.elapsed(), end });
     }
 
-    fn move_much(&self, address: SocketAddr, exchange: &Exchange, pace: u64) {
+    fn move_much(&self, address: SocketAddr, exchange: &Exchange, pace: u64, stop: &Stop) {
         let sizes = Sizes { up: pace * BULK_SECONDS, down: pace * BULK_SECONDS };
-        while !self.stopped() {
+        while !stop.is_set() {
             let begun = self.start.elapsed();
             let running = Running::start(address, [Bulk { seed: self.seed(), sizes, pace }]);
             let opened = Some(self.start.elapsed());
@@ -189,8 +183,8 @@ impl Shared {
         }
     }
 
-    fn try_what_is_forbidden(&self, address: SocketAddr) {
-        while !self.stopped() {
+    fn try_what_is_forbidden(&self, address: SocketAddr, stop: &Stop) {
+        while !stop.is_set() {
             let begun = self.start.elapsed();
             let end = if caller::ends_silently(address) {
                 End::Lost("denied".to_owned())

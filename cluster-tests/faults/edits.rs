@@ -1,16 +1,13 @@
 //! Edits of the config one after the other, over a connection that stays: what they wait for is the group, not a program's start.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
     GROUP, Site,
+    crew::Crew,
     rpc::{
         Failure, Rpc,
         admin::{Changed, ConfigDocument, GetConfig, SetConfig},
@@ -41,9 +38,8 @@ pub(super) struct Edit {
 /// Edits without a pause, until they are told to finish.
 #[derive(Debug)]
 pub(super) struct Editing {
-    stop: Arc<AtomicBool>,
     done: Arc<Mutex<Vec<Edit>>>,
-    author: thread::JoinHandle<()>,
+    author: Crew<()>,
 }
 
 impl Editor {
@@ -69,17 +65,15 @@ impl Editor {
     }
 
     pub(super) fn start(mut self) -> Editing {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let author = thread::spawn({
-            let (stop, done) = (stop.clone(), done.clone());
-            move || {
-                while !stop.load(SeqCst) {
-                    let edit = self.edit();
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push(edit);
-                }
+        let (all, mut author) = (Arc::new(Mutex::new(Vec::new())), Crew::default());
+        let done = all.clone();
+        author.spawn(move |stop| {
+            while !stop.is_set() {
+                let edit = self.edit();
+                done.lock().unwrap_or_else(PoisonError::into_inner).push(edit);
             }
         });
-        Editing { stop, done, author }
+        Editing { done: all, author }
     }
 }
 
@@ -91,8 +85,9 @@ impl Editing {
     }
 
     pub(super) fn finish(self) -> Vec<Edit> {
-        self.stop.store(true, SeqCst);
-        self.author.join().expect("an author does not panic");
+        for author in self.author.finish() {
+            author.expect("an author does not panic");
+        }
         std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

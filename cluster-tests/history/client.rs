@@ -3,15 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use super::{Document, Entry, History, LOOK_BACK, Op, Outcome, Revision, Told, on_site::OnSite};
 use crate::{
     GROUP, Site,
+    crew::{Crew, Stop},
     load::Random,
     rpc::{
         Failure, Rpc,
@@ -38,9 +38,8 @@ pub struct Pace {
 #[derive(Debug)]
 pub struct Editors {
     history: Arc<History>,
-    stop: Arc<AtomicBool>,
-    clients: Vec<thread::JoinHandle<()>>,
-    on_site: thread::JoinHandle<Vec<String>>,
+    /// What contradicted itself, of each.
+    clients: Crew<Vec<String>>,
     base: Base,
     /// Where the history began.
     first: (Revision, Document),
@@ -61,7 +60,7 @@ impl Editors {
         let set = SetConfig { group: GROUP.to_owned(), document: base.numbered(0), expected_revision: None };
         let first: Changed =
             admin.call("Config/Set", set, CALL_MAX).expect("a group that is well takes an edit");
-        let (history, stop) = (Arc::new(History::new(start)), Arc::new(AtomicBool::new(false)));
+        let history = Arc::new(History::new(start));
         let documents = Arc::new(AtomicU64::new(1));
         let client = |number: usize| Client {
             number,
@@ -70,22 +69,24 @@ impl Editors {
             known: first.revision,
             random: Random::new(seed.wrapping_add(number as u64).wrapping_mul(0x9E37_79B9)),
         };
-        let mut people = Vec::new();
+        let mut clients = Crew::default();
         for number in 0..pace.clients {
-            let (mut client, admin, base, stop) = (client(number), site.admin(), base.clone(), stop.clone());
-            people
-                .push(thread::spawn(move || pace.keep(number, &stop, || client.ask_gateway(&admin, &base))));
+            let (mut client, admin, base) = (client(number), site.admin(), base.clone());
+            clients.spawn(move |stop| {
+                pace.keep(number, stop, || client.ask_gateway(&admin, &base));
+                Vec::new()
+            });
         }
-        let (mut client, stopped) = (client(pace.clients), stop.clone());
+        let mut client = client(pace.clients);
         let mut members = OnSite::new(site, &target, seed);
-        let on_site = thread::spawn(move || {
+        clients.spawn(move |stop| {
             let mut contradictions = Vec::new();
-            pace.keep(pace.clients, &stopped, || contradictions.extend(client.ask_members(&mut members)));
+            pace.keep(pace.clients, stop, || contradictions.extend(client.ask_members(&mut members)));
             contradictions.extend(members.complain());
             contradictions
         });
         let first = (first.revision, 0);
-        Self { history, stop, clients: people, on_site, base, first }
+        Self { history, clients, base, first }
     }
 
     /// All calls so far that have ended.
@@ -95,11 +96,8 @@ impl Editors {
 
     /// Waits for the calls under way; tells all of them, and last of all what the group says of its past.
     pub fn finish(self, site: &Site) -> Told {
-        self.stop.store(true, SeqCst);
-        for client in self.clients {
-            client.join().expect("a client does not panic");
-        }
-        let contradictions = self.on_site.join().expect("a client does not panic");
+        let told = self.clients.finish().into_iter();
+        let contradictions = told.flat_map(|client| client.expect("a client does not panic")).collect();
         let admin = site.admin();
         // How far the log is, by the log.
         let op = Op::Write { expected: Some(NEVER), document: NEVER };
@@ -117,9 +115,9 @@ impl Editors {
 
 impl Pace {
     /// Asks again and again until it is stopped; not all in step.
-    fn keep(self, number: usize, stop: &AtomicBool, mut ask: impl FnMut()) {
+    fn keep(self, number: usize, stop: &Stop, mut ask: impl FnMut()) {
         let mut due = Instant::now() + self.every.mul_f64(number as f64 / (self.clients + 1) as f64);
-        while !stop.load(SeqCst) {
+        while !stop.is_set() {
             wait::until(due);
             ask();
             due = (due + self.every).max(Instant::now());

@@ -13,7 +13,11 @@ use std::{
 };
 
 use super::{Bytes, PATIENCE, Random, bytes::mix};
-use crate::{caller, eventually, target, wait, within};
+use crate::{
+    caller,
+    crew::{Crew, Stop},
+    eventually, target, wait, within,
+};
 
 /// Seed, length up, length down.
 const HEAD: usize = 24;
@@ -46,7 +50,8 @@ pub struct Exchange {
 /// Sessions under way.
 #[derive(Debug)]
 pub struct Running {
-    callers: Vec<(Bulk, thread::JoinHandle<Result<(), String>>)>,
+    sessions: Vec<Bulk>,
+    callers: Crew<Result<(), String>>,
     moved: Arc<AtomicU64>,
 }
 
@@ -64,7 +69,8 @@ impl Exchange {
                 head.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().unwrap_or_default()));
             let mut next = || words.next().unwrap_or_default();
             let (seed, sizes) = (next(), Sizes { up: next(), down: next() });
-            let verdict = exchange(&socket, down(seed, sizes), up(seed, sizes), pace, &AtomicU64::new(0));
+            let (stop, heard) = (Stop::default(), AtomicU64::new(0));
+            let verdict = exchange(&socket, down(seed, sizes), up(seed, sizes), pace, &stop, &heard);
             kept.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, verdict);
             Ok(())
         });
@@ -82,16 +88,15 @@ impl Exchange {
 impl Running {
     /// Opens the sessions at `address`, and waits until all of them are under way.
     pub fn start(address: SocketAddr, sessions: impl IntoIterator<Item = Bulk>) -> Self {
-        let moved = Arc::new(AtomicU64::new(0));
-        let begun = Arc::new(AtomicU64::new(0));
-        let start = |bulk: Bulk| {
-            let (moved, begun) = (moved.clone(), begun.clone());
-            (bulk, thread::spawn(move || bulk.run(address, &begun, &moved)))
-        };
-        let callers: Vec<_> = sessions.into_iter().map(start).collect();
-        let count = callers.len() as u64;
-        eventually("every session is open", PATIENCE, || (begun.load(SeqCst) == count).then_some(()));
-        Self { callers, moved }
+        let (all_moved, all_begun) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (sessions, mut callers): (Vec<_>, _) = (sessions.into_iter().collect(), Crew::default());
+        for &bulk in &sessions {
+            let (moved, begun) = (all_moved.clone(), all_begun.clone());
+            callers.spawn(move |stop| bulk.run(address, stop, &begun, &moved));
+        }
+        let count = sessions.len() as u64;
+        eventually("every session is open", PATIENCE, || (all_begun.load(SeqCst) == count).then_some(()));
+        Self { sessions, callers, moved: all_moved }
     }
 
     /// Bytes that have come back to the callers.
@@ -100,13 +105,13 @@ impl Running {
     }
 
     pub fn is_finished(&self) -> bool {
-        self.callers.iter().all(|(_, caller)| caller.is_finished())
+        self.callers.at_work() == 0
     }
 
     /// Waits for all, and tells what went wrong at either end; nothing did when it is empty.
     pub fn finish(self, target: &Exchange) -> Vec<String> {
-        let ends = self.callers.into_iter().flat_map(|(bulk, caller)| {
-            let at_caller = caller.join().unwrap_or_else(|_| Err("the caller panicked".into()));
+        let ends = self.sessions.into_iter().zip(self.callers.wait()).flat_map(|(bulk, caller)| {
+            let at_caller = caller.unwrap_or_else(|_| Err("the caller panicked".into()));
             let tell = move |end: &str, result: Result<(), String>| {
                 result.err().map(|why| format!("{bulk:?}, at the {end}: {why}"))
             };
@@ -117,7 +122,13 @@ impl Running {
 }
 
 impl Bulk {
-    fn run(self, address: SocketAddr, begun: &AtomicU64, moved: &AtomicU64) -> Result<(), String> {
+    fn run(
+        self,
+        address: SocketAddr,
+        stop: &Stop,
+        begun: &AtomicU64,
+        moved: &AtomicU64,
+    ) -> Result<(), String> {
         let Self { seed, sizes, pace } = self;
         let opened = caller::connect(address).and_then(|mut socket| {
             socket.set_read_timeout(Some(PATIENCE))?;
@@ -130,7 +141,7 @@ impl Bulk {
         });
         begun.fetch_add(1, SeqCst);
         let socket = opened.map_err(|error| format!("not opened: {error}"))?;
-        exchange(&socket, up(seed, sizes), down(seed, sizes), pace, moved)
+        exchange(&socket, up(seed, sizes), down(seed, sizes), pace, stop, moved)
     }
 }
 
@@ -148,10 +159,11 @@ fn exchange(
     say: (Bytes, u64),
     hear: (Bytes, u64),
     pace: u64,
+    stop: &Stop,
     heard: &AtomicU64,
 ) -> Result<(), String> {
     thread::scope(|scope| {
-        let saying = scope.spawn(|| told(socket, send(socket, say, pace)));
+        let saying = scope.spawn(|| told(socket, send(socket, say, pace, stop)));
         let hearing = told(socket, receive(socket, hear, heard));
         let said = saying.join().unwrap_or_else(|_| Err("the sender panicked".into()));
         hearing.and(said)
@@ -166,10 +178,13 @@ fn told<T>(socket: &TcpStream, result: Result<T, String>) -> Result<T, String> {
     result
 }
 
-fn send(mut socket: &TcpStream, (bytes, length): (Bytes, u64), pace: u64) -> Result<(), String> {
+fn send(mut socket: &TcpStream, (bytes, length): (Bytes, u64), pace: u64, stop: &Stop) -> Result<(), String> {
     let (mut random, mut buffer) = (Random::new(length), vec![0; PIECE_MAX as usize]);
     let (start, mut sent) = (Instant::now(), 0);
     while sent < length {
+        if stop.is_set() {
+            return Err(format!("given up after {sent} of {length} bytes said"));
+        }
         // Pieces of all sizes, so that they end anywhere in a frame.
         let piece = (1 + random.below(PIECE_MAX)).min(length - sent);
         let piece = &mut buffer[..piece as usize];

@@ -5,9 +5,8 @@ use std::{
     net::{Shutdown, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,10 @@ use super::{
     bytes::mix,
     conversation::{MESSAGE, answer, request, word},
 };
-use crate::{eventually, target, wait};
+use crate::{
+    crew::{Crew, Stop},
+    eventually, target, wait,
+};
 
 /// The target: answers each request with what only its sequence number explains.
 #[derive(Debug, Clone, Copy)]
@@ -27,9 +29,8 @@ pub struct Answers {
 /// Sessions that ask until they are told to finish.
 #[derive(Debug)]
 pub struct Interactive {
-    stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    callers: Vec<thread::JoinHandle<Result<Vec<Duration>, String>>>,
+    callers: Crew<Result<Vec<Duration>, String>>,
 }
 
 /// What became of them.
@@ -68,12 +69,11 @@ impl Answers {
 impl Interactive {
     /// Opens `count` sessions that ask once every `every`, and waits until each has had an answer.
     pub fn start(address: SocketAddr, count: usize, every: Duration, seed: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicU64::new(0));
-        let begun = Arc::new(AtomicU64::new(0));
-        let start = |number: u64| {
-            let (stop, answered, begun) = (stop.clone(), answered.clone(), begun.clone());
-            thread::spawn(move || {
+        let (all_answered, all_begun) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let mut callers = Crew::default();
+        for number in 0..count as u64 {
+            let (answered, begun) = (all_answered.clone(), all_begun.clone());
+            callers.spawn(move |stop| {
                 let seed = mix(seed.wrapping_add(number));
                 let start = Instant::now();
                 let opened = Conversation::open(address, seed);
@@ -81,7 +81,7 @@ impl Interactive {
                 let mut conversation =
                     opened.map_err(|broken| format!("session {number}, not opened: {broken}"))?;
                 let mut latencies = vec![start.elapsed()];
-                let conversed = converse(&mut conversation, every, seed, &stop, |latency| {
+                let conversed = converse(&mut conversation, every, seed, stop, |latency| {
                     latencies.push(latency);
                     answered.fetch_add(1, SeqCst);
                 });
@@ -89,11 +89,11 @@ impl Interactive {
                     .and_then(|()| conversation.finish().map_err(|broken| format!("at the end: {broken}")));
                 ended.map_err(|why| format!("session {number} with seed {seed}: {why}"))?;
                 Ok(latencies)
-            })
-        };
-        let callers: Vec<_> = (0..count as u64).map(start).collect();
-        eventually("every session is open", PATIENCE, || (begun.load(SeqCst) == count as u64).then_some(()));
-        Self { stop, answered, callers }
+            });
+        }
+        let all_open = || (all_begun.load(SeqCst) == count as u64).then_some(());
+        eventually("every session is open", PATIENCE, all_open);
+        Self { answered: all_answered, callers }
     }
 
     /// Answers so far, of all sessions.
@@ -103,15 +103,14 @@ impl Interactive {
 
     /// Sessions that have not failed.
     pub fn alive(&self) -> usize {
-        self.callers.iter().filter(|caller| !caller.is_finished()).count()
+        self.callers.at_work()
     }
 
     /// Each session gets the answer to its last request, half-closes, and must hear nothing more than the target's end.
     pub fn finish(self) -> Summary {
-        self.stop.store(true, SeqCst);
         let mut summary = Summary { failures: Vec::new(), latencies: Vec::new() };
-        for caller in self.callers {
-            match caller.join() {
+        for caller in self.callers.finish() {
+            match caller {
                 Ok(Ok(latencies)) => summary.latencies.extend(latencies),
                 Ok(Err(why)) => summary.failures.push(why),
                 Err(_) => summary.failures.push("a caller panicked".to_owned()),
@@ -143,12 +142,12 @@ fn converse(
     conversation: &mut Conversation,
     every: Duration,
     seed: u64,
-    stop: &AtomicBool,
+    stop: &Stop,
     mut heard: impl FnMut(Duration),
 ) -> Result<(), String> {
     // The sessions do not ask in step.
     let mut due = Instant::now() + every.mul_f64(Random::new(seed).below(1_000) as f64 / 1_000.0);
-    while !stop.load(SeqCst) {
+    while !stop.is_set() {
         wait::until(due);
         let sent = Instant::now();
         let number = conversation.sequence();

@@ -5,16 +5,18 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use rustix::net::{self, sockopt};
 
 use super::{Bytes, PATIENCE};
-use crate::{target, wait};
+use crate::{
+    crew::{Crew, Stop},
+    target, wait,
+};
 
 const PIECE: usize = 1 << 10;
 /// The kernel holds little on behalf of a slow reader, so that its slowness is felt at once.
@@ -52,21 +54,18 @@ impl Flood {
 
     /// One more caller at `port`, which leads here, that reads `pace` bytes a second.
     pub fn slow_reader(&self, port: SocketAddr, pace: u64) -> SlowReader {
-        let (stop, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let reading = thread::spawn({
-            let (stop, read, seed) = (stop.clone(), read.clone(), self.seed);
-            move || read_slowly(port, seed, pace, &stop, &read)
-        });
-        SlowReader { stop, read, reading }
+        let (read, mut reading) = (Arc::new(AtomicU64::new(0)), Crew::default());
+        let (so_far, seed) = (read.clone(), self.seed);
+        reading.spawn(move |stop| read_slowly(port, seed, pace, stop, &so_far));
+        SlowReader { read, reading }
     }
 }
 
 /// Reads until it is told to finish.
 #[derive(Debug)]
 pub struct SlowReader {
-    stop: Arc<AtomicBool>,
     read: Arc<AtomicU64>,
-    reading: thread::JoinHandle<Result<(), String>>,
+    reading: Crew<Result<(), String>>,
 }
 
 impl SlowReader {
@@ -77,21 +76,15 @@ impl SlowReader {
 
     /// Hangs up; what was wrong with the bytes, if anything.
     pub fn finish(self) -> Result<(), String> {
-        self.stop.store(true, SeqCst);
-        self.reading.join().unwrap_or_else(|_| Err("the slow reader panicked".into()))
+        let mut ends = self.reading.finish().into_iter();
+        ends.try_for_each(|end| end.unwrap_or_else(|_| Err("the slow reader panicked".into())))
     }
 }
 
-fn read_slowly(
-    port: SocketAddr,
-    seed: u64,
-    pace: u64,
-    stop: &AtomicBool,
-    read: &AtomicU64,
-) -> Result<(), String> {
+fn read_slowly(port: SocketAddr, seed: u64, pace: u64, stop: &Stop, read: &AtomicU64) -> Result<(), String> {
     let mut socket = connect(port).map_err(|error| format!("not opened: {error}"))?;
     let (start, mut got, mut piece) = (Instant::now(), 0, [0; PIECE]);
-    while !stop.load(SeqCst) {
+    while !stop.is_set() {
         match socket.read(&mut piece) {
             Ok(0) => return Err(format!("ended after {got} bytes")),
             Ok(count) => {

@@ -11,15 +11,15 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::{Value, json};
 use warren_cluster_tests::{
     GROUP, Relay, Site, caller,
+    crew::Crew,
     disk::SmallDisk,
     eventually, hold,
     relay::End,
@@ -362,18 +362,17 @@ fn frame(board: &str, panel: u64, legend: &str, series: &[Series]) -> Value {
 
 /// Callers that come and go for as long as it runs.
 struct Load {
-    stop: Arc<AtomicBool>,
     opens: Arc<AtomicU64>,
-    callers: Vec<thread::JoinHandle<()>>,
+    callers: Crew<()>,
 }
 
 impl Load {
     fn start(echo: SocketAddr) -> Self {
-        let (stop, opens) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let caller = || {
-            let (stop, opens) = (stop.clone(), opens.clone());
-            thread::spawn(move || {
-                while !stop.load(SeqCst) {
+        let (all, mut callers) = (Arc::new(AtomicU64::new(0)), Crew::default());
+        for _ in 0..CALLERS {
+            let opens = all.clone();
+            callers.spawn(move |stop| {
+                while !stop.is_set() {
                     opens.fetch_add(1, SeqCst);
                     // Faults are what the run is for: whoever is refused or cut comes again.
                     let session = caller::open_echo(echo);
@@ -387,17 +386,13 @@ impl Load {
                         pause();
                     }
                 }
-            })
-        };
-        let callers = (0..CALLERS).map(|_| caller()).collect();
-        Self { stop, opens, callers }
+            });
+        }
+        Self { opens: all, callers }
     }
 
     fn finish(self) -> u64 {
-        self.stop.store(true, SeqCst);
-        for caller in self.callers {
-            let _ = caller.join();
-        }
+        drop(self.callers.finish());
         self.opens.load(SeqCst)
     }
 }
