@@ -55,16 +55,57 @@ pub fn echo_whole(address: SocketAddr, length: usize) -> io::Result<()> {
 
 /// Whether the session ends without a byte, by close or reset, as it must when no target was reached.
 pub fn ends_silently(address: SocketAddr) -> bool {
-    let Ok(mut socket) = connect(address) else { return true };
-    let mut byte = [0];
-    match socket.read(&mut byte) {
-        Ok(0) => true,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
-        Ok(_) => false,
+    connect(address).map_or(true, |mut socket| wait_for_end(&mut socket, PATIENCE).is_ok())
+}
+
+/// Waits until a session of which nothing more is to come has ended, by close or reset. A byte that comes is an error, and so
+/// is a session that is still there after that time.
+pub fn wait_for_end(socket: &mut TcpStream, patience: Duration) -> Result<(), String> {
+    // The kernel takes zero for no bound at all.
+    socket
+        .set_read_timeout(Some(patience.max(Duration::from_millis(1))))
+        .map_err(|error| error.to_string())?;
+    match socket.read(&mut [0]) {
+        Ok(1) => Err("it says a byte that nobody sent".to_owned()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(format!("it is still there after {patience:.1?}"))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
 /// Bytes in which a lost, repeated or swapped piece shows.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|index| (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use rustix::net::sockopt;
+
+    use super::*;
+
+    /// Both ends of a connection.
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn only_an_end_counts_as_one() {
+        const SHORT: Duration = Duration::from_millis(20);
+        let (mut near, mut far) = pair();
+        assert!(wait_for_end(&mut near, SHORT).unwrap_err().contains("still there"));
+        far.write_all(b"x").unwrap();
+        assert!(wait_for_end(&mut near, PATIENCE).unwrap_err().contains("nobody sent"));
+        drop(far);
+        wait_for_end(&mut near, PATIENCE).unwrap();
+        let (mut near, far) = pair();
+        sockopt::set_socket_linger(&far, Some(Duration::ZERO)).unwrap();
+        drop(far);
+        wait_for_end(&mut near, PATIENCE).unwrap();
+    }
 }

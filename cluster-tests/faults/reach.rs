@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -169,10 +168,10 @@ impl Held {
         let (gone, kept): (Vec<_>, Vec<_>) =
             self.sessions.drain(..).zip(self.members.drain(..)).partition(|(_, one)| one == member);
         (self.sessions, self.members) = kept.into_iter().unzip();
+        let until = Instant::now() + deadline;
         for (mut session, _) in gone {
-            session.set_read_timeout(Some(deadline)).expect("a socket that is open");
-            // A reset, or the end; a byte would be one that nobody sent.
-            assert!(!matches!(session.read(&mut [0]), Ok(1)), "a session that is cut says nothing more");
+            caller::wait_for_end(&mut session, until.saturating_duration_since(Instant::now()))
+                .unwrap_or_else(|why| panic!("a session through {member} is not cut: {why}"));
         }
         Instant::now()
     }
