@@ -5,9 +5,17 @@
 //! that show them, or say why they cannot be made. The table in the README is written from this catalogue and from the
 //! figures in `faults/seen.json`; a test compares them.
 
-use std::time::Duration;
+use std::{
+    any::Any,
+    fmt::Debug,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
 
-use crate::{load::Random, tools::Need};
+use crate::{
+    load::Random,
+    tools::{self, Need},
+};
 
 mod catalogue;
 mod clocks;
@@ -100,34 +108,41 @@ impl Seen {
 
     /// How long something took, of what is `promised`. On no machine, however busy, may it pass `at_most`.
     pub fn time(&mut self, what: &'static str, took: Duration, promised: Duration, at_most: Duration) {
+        self.note(what, Unit::Millis, millis(took), Some(millis(promised)));
         assert!(took <= at_most, "{what}: {took:.2?}, promised is {promised:?}");
-        let millis = |time: Duration| time.as_secs_f64() * 1e3;
-        let promised = Some(millis(promised));
-        self.values.push(Value { what, value: millis(took), unit: Unit::Millis, promised });
     }
 
     /// How long something took that nobody promised anything of.
     pub fn told(&mut self, what: &'static str, took: Duration) {
-        let value = took.as_secs_f64() * 1e3;
-        self.values.push(Value { what, value, unit: Unit::Millis, promised: None });
+        self.note(what, Unit::Millis, millis(took), None);
     }
 
     /// How often something happened that may happen so often at most, on any machine.
     pub fn count(&mut self, what: &'static str, count: usize, promised: usize) {
+        self.note(what, Unit::Count, count as f64, Some(promised as f64));
         assert!(count <= promised, "{what}: {count}, promised is at most {promised}");
-        let promised = Some(promised as f64);
-        self.values.push(Value { what, value: count as f64, unit: Unit::Count, promised });
+    }
+
+    /// Cases of what must never happen, each of which is told.
+    pub fn none(&mut self, what: &'static str, cases: &[impl Debug]) {
+        self.note(what, Unit::Count, cases.len() as f64, Some(0.0));
+        assert!(cases.is_empty(), "{what}: {cases:#?}");
     }
 
     /// How often something happened of which nothing is promised.
     pub fn counted(&mut self, what: &'static str, count: usize) {
-        self.values.push(Value { what, value: count as f64, unit: Unit::Count, promised: None });
+        self.note(what, Unit::Count, count as f64, None);
     }
 
     /// A share of a hundred, which on no machine may pass `at_most`.
     pub fn percent(&mut self, what: &'static str, share: f64, promised: f64, at_most: f64) {
+        self.note(what, Unit::Percent, share, Some(promised));
         assert!(share <= at_most, "{what}: {share:.1} %, promised is at most {promised} %");
-        self.values.push(Value { what, value: share, unit: Unit::Percent, promised: Some(promised) });
+    }
+
+    /// Before it is judged, so that a run that fails tells by how much.
+    fn note(&mut self, what: &'static str, unit: Unit, value: f64, promised: Option<f64>) {
+        self.values.push(Value { what, value, unit, promised });
     }
 
     pub fn values(&self) -> &[Value] {
@@ -140,14 +155,88 @@ pub fn row(number: u8) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.number == number)
 }
 
-/// Runs a row that is made here, and panics when something came out as it must on no machine.
-pub fn run(number: u8, seed: u64, stretch: u32) -> Seen {
+/// One run of a row.
+#[derive(Debug)]
+pub struct Run {
+    pub seed: u64,
+    /// Of a run that failed, what it had seen until then.
+    pub seen: Seen,
+    pub end: End,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    Fine,
+    /// Something came out as it must on no machine. The panic has told what.
+    Failed(Box<dyn Any + Send>),
+    /// It was not begun, for want of this.
+    Skipped(String),
+}
+
+/// Runs a row that is made here.
+pub fn run(number: u8, seed: u64, stretch: u32) -> Run {
     let Some(Row { shown: Shown::Here(trial, _), .. }) = row(number) else {
         panic!("row {number} is not made here");
     };
-    let mut seen = Seen::new(seed, stretch);
-    if crate::tools::are_here(trial.needs) {
-        (trial.run)(&mut seen);
+    trial.run(seed, stretch)
+}
+
+impl Trial {
+    fn run(&self, seed: u64, stretch: u32) -> Run {
+        let mut seen = Seen::new(seed, stretch);
+        let end = match tools::missing(self.needs) {
+            Some(missing) => End::Skipped(missing),
+            None => match catch_unwind(AssertUnwindSafe(|| (self.run)(&mut seen))) {
+                Ok(()) => End::Fine,
+                Err(panic) => End::Failed(panic),
+            },
+        };
+        Run { seed, seen, end }
     }
-    seen
+}
+
+impl Run {
+    /// As a scenario of the test suite: panics when it failed, and, with `WARREN_TEST_ALL`, when it was skipped.
+    pub fn judge(self) {
+        match self.end {
+            End::Fine => {}
+            End::Failed(panic) => resume_unwind(panic),
+            End::Skipped(missing) => tools::skip(&missing),
+        }
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: Trial = Trial {
+        needs: &[],
+        in_suite: false,
+        run: |seen| {
+            seen.told("before", Duration::from_millis(5));
+            seen.count("lost", 3, 0);
+            seen.told("never", Duration::ZERO);
+        },
+    };
+
+    #[test]
+    fn a_run_that_fails_tells_what_it_has_seen() {
+        let run = TIMES.run(1, 1);
+        assert!(matches!(run.end, End::Failed(_)), "{run:?}");
+        let seen: Vec<_> = run.seen.values().iter().map(|value| (value.what, value.value)).collect();
+        assert_eq!(seen, [("before", 5.0), ("lost", 3.0)]);
+    }
+
+    #[test]
+    fn a_run_without_its_tools_is_skipped() {
+        let run = Trial { needs: &[Need::Program("no-such-program")], ..TIMES }.run(1, 1);
+        let End::Skipped(missing) = &run.end else { panic!("{run:?}") };
+        assert!(missing.contains("no-such-program") && run.seen.values().is_empty());
+    }
 }

@@ -18,18 +18,31 @@ pub enum Need {
     FakeTime,
 }
 
-/// Whether all of it is here. Where it is not, a scenario says so and ends, unless `WARREN_TEST_ALL` is set, as in CI: then it
-/// goes on, and fails.
+/// Whether all of it is here. Where it is not, a scenario [`skip`]s.
 pub fn are_here(needs: &[Need]) -> bool {
+    let missing = missing(needs);
+    missing.iter().for_each(|missing| skip(missing));
+    missing.is_none()
+}
+
+/// What of it is missing, in words.
+pub fn missing(needs: &[Need]) -> Option<String> {
     let missing: Vec<_> = needs.iter().filter_map(|need| need.missing()).collect();
-    let here = missing.is_empty() || env::var_os("WARREN_TEST_ALL").is_some();
-    if !here {
-        #[expect(clippy::print_stderr, reason = "for whoever reads why a scenario was passed over")]
-        {
-            eprintln!("skipped: {}", missing.join(", "));
-        }
+    (!missing.is_empty()).then(|| missing.join(", "))
+}
+
+/// Says why a scenario is passed over; where `WARREN_TEST_ALL` is set, as in CI, none may be, and it panics.
+pub fn skip(why: &str) {
+    assert!(!is_all_wanted(), "skipped, though WARREN_TEST_ALL is set: {why}");
+    #[expect(clippy::print_stderr, reason = "for whoever reads why a scenario was passed over")]
+    {
+        eprintln!("skipped: {why}");
     }
-    here
+}
+
+/// Whether nothing may be passed over.
+pub fn is_all_wanted() -> bool {
+    env::var_os("WARREN_TEST_ALL").is_some()
 }
 
 impl Need {

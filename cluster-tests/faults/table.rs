@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::{Value as Json, json};
 
-use super::{ROWS, Row, Seen, Shown, Unit, Value};
+use super::{End, ROWS, Row, Run, Shown, Unit, Value};
 
 /// What runs of rows have shown: for each row the worst of each figure, of how many runs, and when.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ struct Figure {
     date: String,
     build: String,
     runs: u64,
+    /// Of the runs; their figures, as far as they came, are among the others.
+    failed: u64,
     values: Vec<Worst>,
 }
 
@@ -46,10 +48,14 @@ impl Figures {
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 
-    /// Puts the runs of a row in the place of what was known of it.
-    pub fn put(&mut self, number: u8, date: &str, build: &str, runs: &[Seen]) {
+    /// Puts the runs of a row in the place of what was known of it; of none but skipped ones nothing is known.
+    pub fn put(&mut self, number: u8, date: &str, build: &str, runs: &[Run]) {
+        let made: Vec<_> = runs.iter().filter(|run| !matches!(run.end, End::Skipped(_))).collect();
+        if made.is_empty() {
+            return;
+        }
         let mut all: Vec<(&Value, Vec<f64>)> = Vec::new();
-        for value in runs.iter().flat_map(Seen::values) {
+        for value in made.iter().flat_map(|run| run.seen.values()) {
             match all.iter_mut().find(|(known, _)| known.what == value.what) {
                 Some((_, values)) => values.push(value.value),
                 None => all.push((value, vec![value.value])),
@@ -66,9 +72,9 @@ impl Figures {
             }
         };
         let values = all.into_iter().map(worst).collect();
-        let figure =
-            Figure { date: date.to_owned(), build: build.to_owned(), runs: runs.len() as u64, values };
-        self.0.insert(number, figure);
+        let failed = made.iter().filter(|run| matches!(run.end, End::Failed(_))).count() as u64;
+        let (date, build) = (date.to_owned(), build.to_owned());
+        self.0.insert(number, Figure { date, build, runs: made.len() as u64, failed, values });
     }
 
     /// One row's figures, a line each.
@@ -94,12 +100,24 @@ impl Figure {
     fn read(json: &Json) -> Option<Self> {
         let values = json["figures"].as_array()?.iter().map(Worst::read).collect::<Option<_>>()?;
         let text = |name: &str| Some(json[name].as_str()?.to_owned());
-        Some(Self { date: text("date")?, build: text("build")?, runs: json["runs"].as_u64()?, values })
+        Some(Self {
+            date: text("date")?,
+            build: text("build")?,
+            runs: json["runs"].as_u64()?,
+            failed: json["failed"].as_u64()?,
+            values,
+        })
     }
 
     fn write(&self) -> Json {
         let figures: Vec<_> = self.values.iter().map(Worst::write).collect();
-        json!({"date": self.date, "build": self.build, "runs": self.runs, "figures": figures})
+        json!({
+            "date": self.date,
+            "build": self.build,
+            "runs": self.runs,
+            "failed": self.failed,
+            "figures": figures,
+        })
     }
 }
 
@@ -185,7 +203,9 @@ fn seen(row: &Row, figures: &Figures) -> String {
         format!("{} {}{missed}", worst.what, worst.unit.show(worst.worst))
     };
     let values: Vec<_> = figure.values.iter().map(value).collect();
-    format!("{} (n = {}, {}, {})", values.join("; "), figure.runs, figure.date, figure.build)
+    let Figure { date, build, runs, failed, .. } = figure;
+    let failed = if *failed > 0 { format!(", **{failed} failed**") } else { String::new() };
+    format!("{} (n = {runs}{failed}, {date}, {build})", values.join("; ")).trim_start().to_owned()
 }
 
 fn shown(row: &Row) -> String {
@@ -203,7 +223,7 @@ fn shown(row: &Row) -> String {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::*;
+    use super::{super::Seen, *};
 
     const BEGIN: &str = "<!-- begin: faults -->\n";
     const END: &str = "<!-- end: faults -->";
@@ -232,7 +252,7 @@ mod tests {
                 (std::time::Duration::from_millis(millis), std::time::Duration::from_millis(20));
             seen.time("open", took, promised, promised * 10);
             seen.count("lost", 0, 0);
-            seen
+            Run { seed: 1, seen, end: End::Fine }
         };
         let mut figures = Figures::default();
         figures.put(23, "2026-11-25", "debug", &[run(10), run(30), run(15)]);
@@ -247,6 +267,23 @@ mod tests {
         ];
         assert_eq!(read.lines(23), told);
         assert!(read.is_missed(23) && !read.is_missed(4));
+    }
+
+    #[test]
+    fn failed_runs_are_told_with_their_figures_and_skipped_ones_leave_what_is_known() {
+        let run = |lost, end| {
+            let mut seen = Seen::new(1, 1);
+            seen.counted("lost", lost);
+            Run { seed: 1, seen, end }
+        };
+        let mut figures = Figures::default();
+        let failed = run(3, End::Failed(Box::new("three were lost")));
+        figures.put(23, "2026-11-25", "debug", &[run(0, End::Fine), failed]);
+        figures.put(23, "2026-11-26", "debug", &[run(9, End::Skipped("no root".to_owned()))]);
+        figures.put(9, "2026-11-26", "debug", &[run(9, End::Skipped("no root".to_owned()))]);
+        let table = table(&Figures::read(&figures.write()).unwrap());
+        assert!(table.contains("lost 3 (n = 2, **1 failed**, 2026-11-25, debug)"), "{table}");
+        assert_eq!(figures.write().matches("\"runs\"").count(), 1, "row 9 was never run");
     }
 
     #[test]

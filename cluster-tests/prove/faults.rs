@@ -1,9 +1,8 @@
 //! Rows of the catalogue of faults, many times each: the worst that was seen.
 
 use std::{
-    fs,
-    panic::catch_unwind,
-    path::PathBuf,
+    fmt, fs, io,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{
         Mutex, PoisonError,
@@ -13,7 +12,10 @@ use std::{
 };
 
 use clap::Parser;
-use warren_cluster_tests::faults::{self, Figures, ROWS, Seen, Shown};
+use warren_cluster_tests::{
+    faults::{self, End, Figures, ROWS, Run, Shown},
+    tools,
+};
 
 /// Runs rows of the catalogue of faults many times, and tells the worst value of each figure.
 #[derive(Debug, Parser)]
@@ -47,28 +49,72 @@ pub(crate) fn prove(args: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let known = args.json.as_deref().and_then(|path| fs::read_to_string(path).ok());
-    let mut figures = known.map_or_else(Figures::default, |text| Figures::read(&text).expect("our own file"));
-    let mut fine = true;
+    if let Some(Err(why)) = args.json.as_deref().map(read) {
+        println!("{why}");
+        return ExitCode::from(2);
+    }
+    let mut tally = Tally::default();
     for row in rows {
         let about = faults::row(row).expect("it was chosen");
         println!("== {row}: {}; {}", about.fault, about.made);
         println!("   promised: {}", about.promised);
-        let (seen, failures) = args.run(row);
-        for failure in &failures {
-            println!("   FAILED: {failure}");
-        }
-        if seen.iter().any(|seen| !seen.values().is_empty()) {
-            figures.put(row, &today(), build(), &seen);
-        }
-        println!("   {} of {} runs", seen.len(), args.rounds);
-        figures.lines(row).iter().for_each(|line| println!("   {line}"));
-        fine &= failures.is_empty() && !figures.is_missed(row);
-        if let Some(path) = &args.json {
-            fs::write(path, figures.write()).expect("the file of figures can be written");
+        let runs = args.run(row);
+        let figures = match args.keep(row, &runs) {
+            Ok(figures) => figures,
+            Err(why) => {
+                println!("{why}");
+                return ExitCode::FAILURE;
+            }
+        };
+        for line in tally.add(row, &runs, &figures) {
+            println!("   {line}");
         }
     }
-    if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{tally}");
+    if tally.is_fine(tools::is_all_wanted()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What became of the rows.
+#[derive(Debug, Default)]
+struct Tally {
+    fine: Vec<u8>,
+    failed: Vec<u8>,
+    missed: Vec<u8>,
+    skipped: Vec<u8>,
+}
+
+impl Tally {
+    /// Notes a row, and tells of it.
+    fn add(&mut self, row: u8, runs: &[Run], figures: &Figures) -> Vec<String> {
+        // What is missing is missing in all of them.
+        if let Some(End::Skipped(missing)) = runs.first().map(|run| &run.end) {
+            self.skipped.push(row);
+            return vec![format!("SKIPPED: {missing}")];
+        }
+        let failed: Vec<_> = runs.iter().filter(|run| matches!(run.end, End::Failed(_))).collect();
+        let told =
+            failed.iter().map(|run| format!("FAILED: the run with seed {}; why stands above", run.seed));
+        let count = format!("{} runs, {} of them failed", runs.len(), failed.len());
+        let lines = told.chain([count]).chain(figures.lines(row)).collect();
+        match (failed.is_empty(), figures.is_missed(row)) {
+            (false, _) => self.failed.push(row),
+            (true, true) => self.missed.push(row),
+            (true, false) => self.fine.push(row),
+        }
+        lines
+    }
+
+    fn is_fine(&self, all_wanted: bool) -> bool {
+        self.failed.is_empty() && self.missed.is_empty() && (self.skipped.is_empty() || !all_wanted)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fine, failed, missed, skipped } = self;
+        write!(f, "rows as promised: {fine:?}; with failed runs: {failed:?}; missed: {missed:?}; ")?;
+        write!(f, "skipped: {skipped:?}")
+    }
 }
 
 impl Args {
@@ -84,26 +130,46 @@ impl Args {
         }
     }
 
-    /// All runs of a row; what those showed that came to their end, and the seeds of the others.
-    fn run(&self, row: u8) -> (Vec<Seen>, Vec<String>) {
-        let (next, done) = (AtomicU64::new(0), Mutex::new((Vec::new(), Vec::new())));
+    /// All runs of a row, by their seeds.
+    fn run(&self, row: u8) -> Vec<Run> {
+        let (next, done) = (AtomicU64::new(0), Mutex::new(Vec::new()));
         let work = || {
             loop {
                 let number = next.fetch_add(1, SeqCst);
                 if number >= self.rounds {
                     return;
                 }
-                let seed = self.seed + number;
-                let ran = catch_unwind(|| faults::run(row, seed, self.stretch));
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                match ran {
-                    Ok(seen) => done.0.push(seen),
-                    Err(_) => done.1.push(format!("the run with seed {seed}; why stands above")),
-                }
+                let run = faults::run(row, self.seed + number, self.stretch);
+                done.lock().unwrap_or_else(PoisonError::into_inner).push(run);
             }
         };
         thread::scope(|scope| (0..self.jobs.max(1)).for_each(|_| drop(scope.spawn(work))));
-        done.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut runs = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        runs.sort_by_key(|run| run.seed);
+        runs
+    }
+
+    /// Puts the row's figures among those of the file, which another run may have written meanwhile.
+    fn keep(&self, row: u8, runs: &[Run]) -> Result<Figures, String> {
+        let mut figures = self.json.as_deref().map_or_else(|| Ok(Figures::default()), read)?;
+        figures.put(row, &today(), build(), runs);
+        if let Some(path) = &self.json {
+            // Whole or not at all, whenever this is stopped.
+            let fresh = path.with_extension("fresh");
+            fs::write(&fresh, figures.write())
+                .and_then(|()| fs::rename(&fresh, path))
+                .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
+        Ok(figures)
+    }
+}
+
+/// The figures of a file; none when it is not there yet.
+fn read(path: &Path) -> Result<Figures, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Figures::read(&text).map_err(|why| format!("{} holds no figures: {why}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Figures::default()),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
 }
 

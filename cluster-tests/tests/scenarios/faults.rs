@@ -7,7 +7,7 @@ macro_rules! rows {
     ($($name:ident = $number:literal,)*) => {
         $(#[test]
         fn $name() {
-            faults::run($number, load::seed($number), 1);
+            faults::run($number, load::seed($number), 1).judge();
         })*
     };
 }
