@@ -8,7 +8,7 @@ use std::{
 use super::{
     Seen,
     edits::{Editor, writable_again},
-    members::records_of_failed,
+    members::count_failed,
     reach::{Held, Moment, SOON, WRITABLE, metrics, resources, said, writable},
 };
 use crate::{GROUP, Site, caller, eventually, opens::Opens, rpc::Failure, target};
@@ -99,7 +99,11 @@ pub(super) fn quorum_lost(seen: &mut Seen) {
     let opens = Opens::start(echo, 4, Duration::from_millis(40));
     eventually("callers come", SOON, || (opens.count() > 50).then_some(()));
     let gone: Vec<_> = (0..3).filter(|index| *index != stays).collect();
-    gone.iter().for_each(|index| site.agents[*index].process.kill());
+    let mut deaths = Vec::new();
+    for index in &gone {
+        deaths.push((site.agents[*index].id.clone(), Instant::now()));
+        site.agents[*index].process.kill();
+    }
     let lost = Instant::now();
     let create = ["resources", "create", "meanwhile", "--group", GROUP, "--target", "127.0.0.1:9"];
     let (refused, took) = eventually("nobody writes", SOON, || {
@@ -110,15 +114,10 @@ pub(super) fn quorum_lost(seen: &mut Seen) {
     seen.told("an edit refused, with the reason", took);
     eventually("it lasts", lasts + SOON, || (lost.elapsed() >= lasts).then_some(()));
     let done = opens.finish();
-    let after: Vec<_> = done.iter().filter(|opened| opened.begun >= lost).cloned().collect();
-    assert!(after.len() as u128 > lasts.as_millis() / 20, "only {} came", after.len());
-    seen.counted("opens without a quorum", after.len());
-    let ids: Vec<_> = gone.iter().map(|index| site.agents[*index].id.as_str()).collect();
-    let (under_way, elsewhere): (Vec<_>, Vec<_>) = records_of_failed(&site, &after)
-        .into_iter()
-        .partition(|record| ids.iter().any(|id| record["member"] == *id));
-    seen.count("of them failed", elsewhere.len(), 0);
-    seen.counted("of them failed with one that died", under_way.len());
+    let after = done.iter().filter(|opened| opened.begun >= lost).count();
+    assert!(after as u128 > lasts.as_millis() / 20, "only {after} came");
+    seen.counted("opens without a quorum", after);
+    count_failed(seen, &site, &done, &deaths);
     gone.iter().for_each(|index| site.agents[*index].restart());
     let back = Instant::now();
     writable(&site, "after");

@@ -16,6 +16,9 @@ use crate::{
 
 const EVERY: Duration = Duration::from_millis(20);
 const NEXT_OPEN: Duration = Duration::from_millis(100);
+/// Opens that begin so soon after a death may still go to the dead: its connections end with it, but the gateway has to get a
+/// turn to see that. On two busy cores that takes tens of milliseconds; whatever begins later has no excuse.
+const NOT_SEEN_YET: Duration = Duration::from_millis(200);
 /// Sessions that are open when the member dies.
 const HELD: usize = 300;
 
@@ -30,6 +33,7 @@ pub(super) fn killed(seen: &mut Seen) {
     let id = site.agents[victim].id.clone();
     let opens = Opens::start(echo, 4, EVERY);
     eventually("callers come", SOON, || (opens.count() > 50).then_some(()));
+    let dying = Instant::now();
     site.agents[victim].process.kill();
     let killed = Instant::now();
     eventually("callers come", SOON, || (opens.count() > 450).then_some(()));
@@ -39,12 +43,7 @@ pub(super) fn killed(seen: &mut Seen) {
     let next = answered.clone().map(|opened| opened.begun - killed + opened.took).min();
     seen.time("next open", next.expect("hundreds came"), NEXT_OPEN, Duration::from_secs(3));
     seen.told("slowest of the next 400", answered.map(|opened| opened.took).max().unwrap_or_default());
-    // What had been said to the dead one may have reached a target, and is said to nobody else.
-    let (under_way, elsewhere): (Vec<_>, Vec<_>) =
-        records_of_failed(&site, &done).into_iter().partition(|record| record["member"] == id.as_str());
-    assert!(elsewhere.is_empty(), "opens failed on the others: {elsewhere:#?}");
-    seen.count("failed opens on the others", elsewhere.len(), 0);
-    seen.counted("failed opens under way on it", under_way.len());
+    count_failed(seen, &site, &done, &[(id.clone(), dying)]);
     seen.count("sessions lost on the others", held.lost_but(&id), 0);
     // What is open on them, once as many came as it had carried.
     let more = Held::open(&site, "echo", echo, held.on(&id));
@@ -63,8 +62,10 @@ pub(super) fn restarted_in_turn(seen: &mut Seen) {
     let mut site = Site::with_agents(3);
     let echo = site.resource("echo", target::echo());
     let opens = Opens::start(echo, 2, EVERY);
+    let mut deaths = Vec::new();
     for agent in &mut site.agents {
         // As an orchestrator does it that goes by readiness alone.
+        deaths.push((agent.id.clone(), Instant::now()));
         agent.restart();
         agent.process.ready();
     }
@@ -72,15 +73,7 @@ pub(super) fn restarted_in_turn(seen: &mut Seen) {
     writable(&site, "after");
     seen.time("config writable after the last", all.elapsed(), Duration::from_secs(2), SOON);
     site.wait_for_members(3);
-    // A session ends with the member that carries it.
-    let (cut, failed): (Vec<_>, Vec<_>) =
-        records_of_failed(&site, &opens.finish()).into_iter().partition(|record| {
-            record["outcome"]
-                .as_str()
-                .is_some_and(|outcome| ["tunnel_lost", "peer_restarted"].contains(&outcome))
-        });
-    seen.count("failed opens", failed.len(), 0);
-    seen.counted("opens under way on the one that died", cut.len());
+    count_failed(seen, &site, &opens.finish(), &deaths);
 }
 
 /// Row 32.
@@ -199,17 +192,54 @@ pub(super) fn failed(opens: &[Opened]) -> usize {
     opens.iter().filter(|opened| opened.outcome.is_err()).count()
 }
 
-/// The gateway's records of those that failed; null for one that it has none of.
-pub(super) fn records_of_failed(site: &Site, opens: &[Opened]) -> Vec<Value> {
+/// Counts the failed opens. Those that were under way on a member when it died have an excuse: what had been said to it may
+/// have reached a target, and is said to nobody else. `deaths` are the members' ids, and when they were killed.
+pub(super) fn count_failed(seen: &mut Seen, site: &Site, opens: &[Opened], deaths: &[(String, Instant)]) {
     let records = site.sessions("echo");
-    let record = |opened: &Opened| {
-        let from = opened.from.map(|from| from.to_string());
-        let found = records.iter().find(|record| record["caller"].as_str() == from.as_deref());
-        found.cloned().unwrap_or_default()
+    let member = |opened: &Opened| {
+        let from = opened.from?.to_string();
+        let record = records.iter().find(|record| record["caller"] == from.as_str())?;
+        record["member"].as_str().map(str::to_owned)
     };
-    opens.iter().filter(|opened| opened.outcome.is_err()).map(record).collect()
+    let failed = opens.iter().filter(|opened| opened.outcome.is_err());
+    let (under_way, others): (Vec<_>, Vec<_>) =
+        failed.partition(|opened| member(opened).is_some_and(|id| died_with(opened, &id, deaths)));
+    seen.counted("failed opens under way on it", under_way.len());
+    let others: Vec<_> = others.into_iter().map(|opened| (opened, member(opened))).collect();
+    seen.none("other failed opens", &others);
+}
+
+/// Whether an open that failed on that member was under way when it died.
+fn died_with(opened: &Opened, member: &str, deaths: &[(String, Instant)]) -> bool {
+    deaths.iter().any(|(id, died)| {
+        id == member && opened.begun < *died + NOT_SEEN_YET && opened.begun + opened.took >= *died
+    })
 }
 
 pub(super) fn slowest(opens: &[Opened]) -> Duration {
     opens.iter().map(|opened| opened.took).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_open_that_was_under_way_at_the_death_has_an_excuse() {
+        let died = Instant::now() + Duration::from_secs(60);
+        let deaths = [("a".to_owned(), died)];
+        let open = |begun: Instant, took| Opened {
+            begun,
+            took: Duration::from_millis(took),
+            outcome: Err("lost".to_owned()),
+            tried: 1,
+            from: None,
+        };
+        let before = died - Duration::from_millis(50);
+        assert!(died_with(&open(before, 60), "a", &deaths));
+        assert!(died_with(&open(died + NOT_SEEN_YET / 2, 5_000), "a", &deaths), "it was given to the dead");
+        assert!(!died_with(&open(before, 60), "b", &deaths));
+        assert!(!died_with(&open(before, 40), "a", &deaths), "it had failed before");
+        assert!(!died_with(&open(died + NOT_SEEN_YET, 10), "a", &deaths), "the death was known");
+    }
 }
