@@ -164,7 +164,7 @@ impl<'a> Director<'a> {
                     self.world.welcome(&token);
                 }
                 (Order::Revoke(id), Ok(_)) => {
-                    self.ledger.revoked.push((id, at));
+                    self.ledger.is_revoked(&id, at);
                     // It goes on knocking for a while.
                     active.phase = Phase::Holds(at + REVOKED + SETTLE);
                 }
@@ -185,9 +185,12 @@ impl<'a> Director<'a> {
                 Phase::Holds(until) if until <= now => self.end(active),
                 Phase::Returns => self.returned(active),
                 Phase::Serves(until) if until <= now => {
-                    let id = self.world.newcomer.as_mut().and_then(Newcomer::id);
-                    active.phase = id.as_ref().map_or(Phase::Gone, |_| Phase::Asked);
-                    id.into_iter().for_each(|id| self.desk.give(active.number, Order::Revoke(id)));
+                    active.phase = Phase::Gone;
+                    if let Some(id) = self.world.newcomer.as_mut().and_then(Newcomer::id) {
+                        active.phase = Phase::Asked;
+                        self.ledger.asks_to_revoke(&id, now);
+                        self.desk.give(active.number, Order::Revoke(id));
+                    }
                 }
                 _ => {}
             }

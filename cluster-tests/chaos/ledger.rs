@@ -18,8 +18,12 @@ const SESSIONS_WAIT: Duration = Duration::from_secs(36);
 pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// Within this time a revoked agent is out.
 pub(super) const REVOKED: Duration = Duration::from_secs(10);
-/// A session whose tunnels were away for this long of the time that it waits may be given up.
-const OUTAGE: Duration = Duration::from_secs(20);
+/// A session whose tunnels were away for this long of the time that it waits may be given up. No single fault of 12 s at most
+/// comes to it, the way back included.
+const OUTAGE: Duration = Duration::from_secs(24);
+
+/// No run takes that long.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// One fault as it happened; times since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +40,17 @@ pub(super) struct Hurt {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     hurts: Vec<Hurt>,
-    /// Revocations: whose, and when they were acknowledged.
-    pub(super) revoked: Vec<(String, Duration)>,
+    pub(super) revocations: Vec<Revocation>,
+}
+
+/// An agent that is thrown out; times since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Revocation {
+    pub(super) id: String,
+    /// When somebody asked for it first: it may have been done long before anybody was told.
+    pub(super) asked: Duration,
+    /// When it was acknowledged.
+    pub(super) done: Option<Duration>,
 }
 
 impl Ledger {
@@ -51,6 +64,16 @@ impl Ledger {
         self.hurts[number].until = Some(at);
     }
 
+    pub(super) fn asks_to_revoke(&mut self, id: &str, at: Duration) {
+        if self.revocations.iter().all(|one| one.id != id) {
+            self.revocations.push(Revocation { id: id.to_owned(), asked: at, done: None });
+        }
+    }
+
+    pub(super) fn is_revoked(&mut self, id: &str, at: Duration) {
+        self.revocations.iter_mut().filter(|one| one.id == id).for_each(|one| one.done = Some(at));
+    }
+
     pub(super) fn lasts(&self, number: usize) -> bool {
         self.hurts[number].until.is_none()
     }
@@ -62,9 +85,10 @@ impl Ledger {
     /// Whether a session that was asked for and not opened has an excuse. `member` is who had it last, if that is known.
     pub(super) fn excuses_open(&self, member: Option<&str>, begun: Duration, ended: Duration) -> bool {
         let overlaps = |from: Duration, until: Duration| begun <= until && ended + MOMENT >= from;
-        let revoked = self.revoked.iter().any(|(id, at)| {
-            member.is_none_or(|member| member == id) && overlaps(at.saturating_sub(REVOKED), *at + MOMENT)
-        });
+        let revoked = self
+            .revocations
+            .iter()
+            .any(|one| one.is_about(member) && overlaps(one.asked, one.over() + MOMENT));
         revoked
             || self.hurts.iter().any(|hurt| match hurt.fault {
                 Fault::KillGateway | Fault::StopGateway => overlaps(hurt.from, hurt.over() + MEMBERS_BACK),
@@ -73,13 +97,19 @@ impl Ledger {
                 Fault::Kill(_) | Fault::LoseQuorum => {
                     hurt.is_about(member) && overlaps(hurt.from, hurt.from + MOMENT)
                 }
-                Fault::Stop(_) => hurt.is_about(member) && overlaps(hurt.from, hurt.from + DRAIN + MOMENT),
+                // Under way when it was told to stop, and not open when its drain was over; it turns away what comes later.
+                Fault::Stop(_) => {
+                    hurt.is_about(member)
+                        && begun <= hurt.from + MOMENT
+                        && overlaps(hurt.from, hurt.from + DRAIN + MOMENT)
+                }
                 // The same until it is noticed, and of those that were under way when it fell silent.
                 Fault::Freeze(_) | Fault::Hole(..) => {
                     let one_way = matches!(hurt.fault, Fault::Hole(_, Ways::ToAgent));
                     let noticed = hurt.from + if one_way { GIVES_UP } else { SUSPECTED };
                     hurt.is_about(member) && overlaps(hurt.from, noticed)
                 }
+                // The answer to what was under way comes when there is a way again, which may be too late.
                 Fault::Refuse(_) => hurt.is_about(member) && overlaps(hurt.from, hurt.from + MOMENT),
                 _ => false,
             })
@@ -96,10 +126,10 @@ impl Ledger {
     /// Whether a session that was open on `member` and ended with an error at that moment has an excuse.
     pub(super) fn excuses_loss(&self, member: Option<&str>, at: Duration) -> bool {
         let within = |from: Duration, until: Duration| at + MOMENT >= from && at <= until;
-        let revoked = self.revoked.iter().any(|(id, revoked)| {
-            member.is_none_or(|member| member == id)
-                && within(revoked.saturating_sub(REVOKED), *revoked + REVOKED)
-        });
+        let revoked = self
+            .revocations
+            .iter()
+            .any(|one| one.is_about(member) && within(one.asked, one.over() + REVOKED));
         revoked
             || self.excuses_silent_end(at)
             || self.hurts.iter().any(|hurt| match hurt.fault {
@@ -149,12 +179,23 @@ impl Ledger {
 impl Hurt {
     /// When it was over; never, while it lasts.
     pub(super) fn over(&self) -> Duration {
-        self.until.unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
+        self.until.unwrap_or(NEVER)
     }
 
     /// Whether it may be about this member, if nobody knows which.
     fn is_about(&self, member: Option<&str>) -> bool {
         member.is_none_or(|member| self.members.iter().any(|hurt| hurt == member))
+    }
+}
+
+impl Revocation {
+    /// When it was acknowledged; never, while it is not.
+    fn over(&self) -> Duration {
+        self.done.unwrap_or(NEVER)
+    }
+
+    fn is_about(&self, member: Option<&str>) -> bool {
+        member.is_none_or(|member| member == self.id)
     }
 }
 
@@ -205,6 +246,37 @@ mod tests {
         ledger.end(number, s(30));
         assert!(ledger.excuses_loss(Some("a"), s(38)));
         assert!(!ledger.excuses_loss(Some("b"), s(38)));
+    }
+
+    #[test]
+    fn one_outage_of_twelve_seconds_excuses_no_session() {
+        let ledger = ledger(Fault::Hole(Who::Member(0), Ways::Both), 10, 22);
+        for at in 10..70 {
+            assert!(!ledger.excuses_loss(Some("a"), s(at)), "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_stop_excuses_what_was_under_way_and_nothing_that_came_later() {
+        let ledger = ledger(Fault::Stop(Who::Member(0)), 10, 16);
+        assert!(ledger.excuses_open(Some("a"), s(9), s(15)) && !ledger.excuses_open(Some("b"), s(9), s(15)));
+        assert!(!ledger.excuses_open(Some("a"), s(11), s(12)), "it turns away what comes");
+        assert!(!ledger.excuses_open(Some("a"), s(8), s(9)), "it had failed before");
+    }
+
+    #[test]
+    fn a_revocation_excuses_from_the_first_time_that_it_was_asked_for() {
+        let mut ledger = Ledger::default();
+        ledger.asks_to_revoke("a", s(10));
+        assert!(ledger.excuses_open(Some("a"), s(11), s(12)), "it may be done though nobody was told");
+        ledger.asks_to_revoke("a", s(14));
+        ledger.is_revoked("a", s(16));
+        assert!(ledger.excuses_open(Some("a"), s(11), s(12)) && !ledger.excuses_open(Some("a"), s(8), s(9)));
+        assert!(
+            !ledger.excuses_open(Some("a"), s(17), s(18)) && !ledger.excuses_open(Some("b"), s(11), s(12))
+        );
+        assert!(ledger.excuses_loss(Some("a"), s(25)) && !ledger.excuses_loss(Some("a"), s(27)));
+        assert!(!ledger.excuses_loss(Some("a"), s(9)));
     }
 
     #[test]

@@ -87,7 +87,8 @@ fn whoever_reaches_what_is_denied_is_told() {
 #[test]
 fn a_revoked_agent_with_a_tunnel_or_a_session_is_told() {
     let mut evidence = Evidence::default();
-    evidence.ledger.revoked.push(("a".to_owned(), s(10)));
+    evidence.ledger.asks_to_revoke("a", s(9));
+    evidence.ledger.is_revoked("a", s(10));
     evidence.looks.push(Look { at: s(15), with_tunnel: vec!["a".to_owned()], ..Look::default() });
     assert!(broken(&evidence).is_empty(), "it has a few seconds");
     evidence.looks.push(Look { at: s(25), with_tunnel: vec!["a".to_owned()], ..Look::default() });
