@@ -26,6 +26,7 @@ mod identities;
 mod members;
 mod partitions;
 mod reach;
+mod sites;
 mod table;
 mod targets;
 mod tunnels;

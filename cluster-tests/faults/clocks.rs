@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{
     Seen,
     reach::{Held, metrics, said, writable},
+    sites::one_in,
 };
-use crate::{Clock, Site, caller, hold, http, target};
+use crate::{Clock, caller, hold, http, target};
 
 const HOUR: i64 = 3_600;
 /// Several leases long.
@@ -14,14 +15,12 @@ const WATCHED: Duration = Duration::from_millis(1_500);
 
 /// Row 8.
 pub(super) fn set_on_one(seen: &mut Seen) {
-    let clock = Clock::new();
-    let mut site = Site::builder().start();
-    // The founder, so that it is the leader's clock as a rule.
-    site.add_agent_in(&clock.place(), "agent-1", &[]);
-    for name in ["agent-2", "agent-3"] {
-        site.add_agent(name, &[]);
-    }
-    site.wait_for_members(3);
+    // The founder's, so that it is the leader's as a rule.
+    let (mut site, clock) = one_in(|_| {
+        let clock = Clock::new();
+        let place = clock.place();
+        (clock, place)
+    });
     let echo = site.resource("echo", target::echo());
     let mut held = Held::open(&site, "echo", echo, 30);
     let (metrics, gateway) = (metrics(&mut site), site.gateway.address("metrics"));

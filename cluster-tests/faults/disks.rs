@@ -8,6 +8,7 @@ use std::{
 use super::{
     Seen,
     reach::{Held, SOON, WRITABLE, metrics, said, writable},
+    sites::one_in,
 };
 use crate::{
     Site, caller,
@@ -15,21 +16,13 @@ use crate::{
     eventually, hold, target,
 };
 
-/// A group whose first agent has a small disk, and its position.
-fn with_small_disk() -> (Site, SmallDisk) {
-    let mut site = Site::builder().start();
-    let disk = SmallDisk::over(&site.path("agent-1").join("data"), 8 << 10);
-    site.add_agent_in(&disk.place(), "agent-1", &[]);
-    for name in ["agent-2", "agent-3"] {
-        site.add_agent(name, &[]);
-    }
-    site.wait_for_members(3);
-    (site, disk)
-}
-
 /// Row 9.
 pub(super) fn full(seen: &mut Seen) {
-    let (mut site, disk) = with_small_disk();
+    let (mut site, disk) = one_in(|site| {
+        let disk = SmallDisk::over(&site.path("agent-1").join("data"), 8 << 10);
+        let place = disk.place();
+        (disk, place)
+    });
     let echo = site.resource("echo", target::echo());
     let mut held = Held::open(&site, "echo", echo, 30);
     let was_leader = site.leader() == 0;
@@ -130,18 +123,26 @@ pub(super) fn damaged(seen: &mut Seen) {
     writable(&site, "without-it");
     seen.time("config written without it", start.elapsed(), WRITABLE, SOON);
     // The remedy, as it is told.
-    let agent = &mut site.agents[damaged];
-    let old = agent.id.clone();
+    let agent = &site.agents[damaged];
     fs::rename(agent.data(), agent.data().with_extension("damaged")).expect("an agent's folder");
+    enrolled_anew(seen, &mut site, damaged);
+}
+
+/// An agent without its folder is started: it comes as somebody else, and whoever it was is thrown out.
+fn enrolled_anew(seen: &mut Seen, site: &mut Site, index: usize) {
+    let agent = &mut site.agents[index];
+    let old = agent.id.clone();
     let start = Instant::now();
     agent.restart();
     let fresh = agent.process.ready()["id"].as_str().expect("an id").to_owned();
     assert_ne!(fresh, old, "ids are never used twice");
     eventually("it is a voter", SOON, || (site.member(&fresh)["role"] == "voter").then_some(()));
     seen.told("back under another id, a voter", start.elapsed());
+    let start = Instant::now();
     site.run(&["agents", "revoke", &old]).ok();
-    site.agents[damaged].id = fresh;
+    site.agents[index].id = fresh;
     site.wait_for_members(3);
+    seen.told("the old id revoked", start.elapsed());
 }
 
 /// Row 13.
@@ -151,18 +152,7 @@ pub(super) fn wiped(seen: &mut Seen) {
     let agent = &mut site.agents[wiped];
     agent.process.kill();
     fs::remove_dir_all(agent.data()).expect("an agent's folder");
-    let old = agent.id.clone();
-    let start = Instant::now();
-    agent.restart();
-    let fresh = agent.process.ready()["id"].as_str().expect("an id").to_owned();
-    assert_ne!(fresh, old, "ids are never used twice");
-    eventually("it is a voter", SOON, || (site.member(&fresh)["role"] == "voter").then_some(()));
-    seen.told("back under another id, a voter", start.elapsed());
-    let start = Instant::now();
-    site.run(&["agents", "revoke", &old]).ok();
-    site.agents[wiped].id = fresh;
-    site.wait_for_members(3);
-    seen.told("the old id revoked", start.elapsed());
+    enrolled_anew(seen, &mut site, wiped);
     let logs = site.agents.iter().map(|agent| agent.process.log()).collect::<String>();
     seen.count("panics", logs.matches("panicked").count(), 0);
 }

@@ -9,7 +9,7 @@ use super::{
     Seen,
     edits::{Editor, writable_again},
     members::count_failed,
-    reach::{Held, Moment, SOON, WRITABLE, metrics, resources, said, writable},
+    reach::{Held, Moment, SOON, WRITABLE, metrics, refused_without_quorum, resources, said, writable},
 };
 use crate::{GROUP, Site, caller, eventually, opens::Opens, rpc::Failure, target};
 
@@ -105,13 +105,7 @@ pub(super) fn quorum_lost(seen: &mut Seen) {
         site.agents[*index].process.kill();
     }
     let lost = Instant::now();
-    let create = ["resources", "create", "meanwhile", "--group", GROUP, "--target", "127.0.0.1:9"];
-    let (refused, took) = eventually("nobody writes", SOON, || {
-        let answer = site.run(&create);
-        (answer.code == 3).then_some(answer)
-    });
-    assert!(refused.stderr.contains("quorum"), "{refused:?}");
-    seen.told("an edit refused, with the reason", took);
+    seen.told("an edit refused, with the reason", refused_without_quorum(&site, "meanwhile"));
     eventually("it lasts", lasts + SOON, || (lost.elapsed() >= lasts).then_some(()));
     let done = opens.finish();
     let after = done.iter().filter(|opened| opened.begun >= lost).count();

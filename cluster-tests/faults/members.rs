@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::{
     Seen,
     reach::{Held, SOON, WRITABLE, writable},
+    sites::one_behind_relay,
 };
 use crate::{
-    GROUP, Relay, Site, caller, eventually, hold, netns,
+    GROUP, Site, caller, eventually, hold, netns,
     opens::{Opened, Opens},
     target,
 };
@@ -78,13 +79,7 @@ pub(super) fn restarted_in_turn(seen: &mut Seen) {
 
 /// Row 32.
 pub(super) fn slow(seen: &mut Seen) {
-    let mut site = Site::builder().start();
-    let relay = Relay::start(site.listen());
-    site.add_agent_through(&relay, "agent-1", &[]);
-    for name in ["agent-2", "agent-3"] {
-        site.add_agent(name, &[]);
-    }
-    site.wait_for_members(3);
+    let (site, relay) = one_behind_relay();
     let echo = site.resource("echo", target::echo());
     let slow = site.agents[0].id.clone();
     relay.delay(Duration::from_millis(50));

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{
     Seen,
-    reach::{Held, SOON, Terms, WRITABLE, metrics, on_hosts, resources, said, writable},
+    reach::{Held, SOON, Terms, WRITABLE, metrics, refused_without_quorum, resources, said, writable},
+    sites::on_hosts,
 };
-use crate::{GROUP, caller, eventually, hold, netns, target};
+use crate::{caller, eventually, hold, netns, target};
 
 /// A cut member's packets, and whatever it asked before, are gone after so long a time.
 const CUT: Duration = Duration::from_secs(4);
@@ -91,14 +92,7 @@ pub(super) fn each_alone(seen: &mut Seen) {
             hosts[one + 1..].iter().for_each(|other| host.is_cut_from(other));
         }
         let cut = Instant::now();
-        let create = ["resources", "create", "alone", "--group", GROUP, "--target", "127.0.0.1:9"];
-        let (refused, _) = eventually("nobody writes", SOON, || {
-            let answer = site.run(&create);
-            // What was under way at the cut may be told as unsure.
-            (answer.code == 3).then_some(answer)
-        });
-        assert!(refused.stderr.contains("quorum"), "{refused:?}");
-        seen.told("a write refused, with the reason", cut.elapsed());
+        seen.told("a write refused, with the reason", refused_without_quorum(&site, "alone"));
         let mut opened = 0;
         let rest = CUT.saturating_sub(cut.elapsed()).max(Duration::from_secs(1));
         hold("callers are served", rest, || {

@@ -6,27 +6,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{
-    GROUP, Site, caller, eventually, http,
-    netns::{Host, Lan},
-};
+use crate::{GROUP, Site, caller, eventually, http};
 
 /// For what must happen, whenever that is.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 /// A leader's death, or a cut: config can be written again.
 pub(super) const WRITABLE: Duration = Duration::from_secs(1);
-
-/// A gateway, and agents that are alone on hosts of a network of their own.
-pub(super) fn on_hosts(count: usize) -> (Site, Vec<Host>) {
-    let mut lan = Lan::new();
-    let mut site = Site::builder().start();
-    let hosts: Vec<_> = (0..count).map(|_| lan.host()).collect();
-    for (number, host) in (1..).zip(&hosts) {
-        site.add_agent_in(&host.place(), &format!("agent-{number}"), &[]);
-    }
-    site.wait_for_members(count);
-    (site, hosts)
-}
 
 /// Config is written, however often that takes; the time until it was acknowledged, with the starts of the CLI.
 pub(super) fn writable(site: &Site, name: &str) -> Duration {
@@ -34,6 +19,18 @@ pub(super) fn writable(site: &Site, name: &str) -> Duration {
     let create = ["resources", "create", name, "--group", GROUP, "--target", "127.0.0.1:9"];
     let (_, took) =
         eventually(&format!("{name} is written"), SOON, || (site.run(&create).code == 0).then_some(()));
+    took
+}
+
+/// An edit is refused for want of a quorum, whatever became of those before it; the time until it was.
+pub(super) fn refused_without_quorum(site: &Site, name: &str) -> Duration {
+    let create = ["resources", "create", name, "--group", GROUP, "--target", "127.0.0.1:9"];
+    let (refused, took) = eventually("nobody writes", SOON, || {
+        let answer = site.run(&create);
+        // What was under way may be told as unsure.
+        (answer.code == 3).then_some(answer)
+    });
+    assert!(refused.stderr.contains("quorum"), "{refused:?}");
     took
 }
 

@@ -9,9 +9,10 @@ use super::{
     Seen,
     members::failed,
     reach::{Held, SOON},
+    sites::one_behind_relay,
 };
 use crate::{
-    Relay, Site, caller, eventually, hold, http,
+    Site, caller, eventually, hold, http,
     load::{Bulk, Exchange, Running, Sizes},
     netns,
     opens::{Opened, Opens},
@@ -40,13 +41,7 @@ pub(super) fn silent_one_way(seen: &mut Seen) {
 
 /// All connections of one of three members fall silent while callers come.
 fn silent(seen: &mut Seen, ways: &[Way]) {
-    let mut site = Site::builder().start();
-    let relay = Relay::start(site.listen());
-    site.add_agent_through(&relay, "agent-1", &[]);
-    for name in ["agent-2", "agent-3"] {
-        site.add_agent(name, &[]);
-    }
-    site.wait_for_members(3);
+    let (site, relay) = one_behind_relay();
     let echo = site.resource("echo", target::echo());
     let mut held = Held::open(&site, "echo", echo, 30);
     let silent = site.agents[0].id.clone();

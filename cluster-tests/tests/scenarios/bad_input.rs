@@ -9,50 +9,30 @@ use std::{
 
 use warren_cluster_tests::{GROUP, Site, caller, target, warren};
 
+/// What a process says of its file before it ends for it; each of these keys must be named.
+fn told_of(process: &str, file: &str, keys: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file.yaml");
+    fs::write(&path, file).unwrap();
+    let mut command = warren();
+    command.arg(process).arg("--config").arg(path).arg("--data-dir").arg(dir.path().join("data"));
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    for key in keys {
+        assert!(told.contains(key), "{key} is named: {told}");
+    }
+    told
+}
+
 #[test]
 fn all_mistakes_of_a_file_are_told_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("gateway.yaml");
-    fs::write(
-        &file,
-        "listen: nowhere\ndrain: soon\nlimits:\n  sessions: many\ningress:\n  host: 'a b'\nmetricz: 1\n",
-    )
-    .unwrap();
-    let output = warren()
-        .args([
-            "gateway",
-            "--config",
-            file.to_str().unwrap(),
-            "--data-dir",
-            dir.path().join("d").to_str().unwrap(),
-        ])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    for key in ["listen", "drain", "limits.sessions", "ingress.host", "metricz"] {
-        assert!(told.contains(key), "{key} is named: {told}");
-    }
+    let file =
+        "listen: nowhere\ndrain: soon\nlimits:\n  sessions: many\ningress:\n  host: 'a b'\nmetricz: 1\n";
+    let told = told_of("gateway", file, &["listen", "drain", "limits.sessions", "ingress.host", "metricz"]);
     assert!(told.contains("5 mistakes"), "{told}");
-
-    let file = dir.path().join("agent.yaml");
-    fs::write(&file, "gateways: [ftp://x]\ntunnels: 99\nveto:\n  deny: [1.2.3.4/99]\ndrain: x\nnom: a\n")
-        .unwrap();
-    let output = warren()
-        .args([
-            "agent",
-            "--config",
-            file.to_str().unwrap(),
-            "--data-dir",
-            dir.path().join("a").to_str().unwrap(),
-        ])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    for key in ["gateways[0]", "tunnels", "veto.deny[0]", "drain", "nom"] {
-        assert!(told.contains(key), "{key} is named: {told}");
-    }
+    let file = "gateways: [ftp://x]\ntunnels: 99\nveto:\n  deny: [1.2.3.4/99]\ndrain: x\nnom: a\n";
+    told_of("agent", file, &["gateways[0]", "tunnels", "veto.deny[0]", "drain", "nom"]);
 }
 
 #[test]
