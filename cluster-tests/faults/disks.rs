@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -13,8 +14,11 @@ use super::{
 use crate::{
     Site, caller,
     disk::{SmallDisk, Syncs},
-    eventually, hold, target,
+    eventually, hold, http, target,
 };
+
+/// What each sync takes longer.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Row 9.
 pub(super) fn full(seen: &mut Seen) {
@@ -36,6 +40,8 @@ pub(super) fn full(seen: &mut Seen) {
         writable(&site, &format!("one-{number}"));
         said(own).filter(|said| said.stopped)
     });
+    let log = site.agents[0].process.log();
+    assert!(log.contains("takes no part in its group until there is space"), "it says so aloud: {log}");
     seen.counted("writes until it was full", number);
     seen.told("noticed", start.elapsed());
     let start = Instant::now();
@@ -51,6 +57,11 @@ pub(super) fn full(seen: &mut Seen) {
     site.wait_for_members(3);
 }
 
+/// How long a member has waited for its log, in all.
+fn appending(metrics: SocketAddr) -> Duration {
+    Duration::from_secs_f64(http::sum(&http::metrics(metrics), "warren_raft_append_seconds_sum", ""))
+}
+
 /// Row 10.
 pub(super) fn slow(seen: &mut Seen) {
     let mut site = Site::with_agents(3);
@@ -60,7 +71,8 @@ pub(super) fn slow(seen: &mut Seen) {
     let leader = site.leader();
     let slow = (leader + 1) % 3;
     let before = said(addresses[leader]).expect("it answers");
-    let syncs = Syncs::delayed(&site.agents[slow].process, Duration::from_secs(2));
+    let before_syncs = appending(addresses[slow]);
+    let syncs = Syncs::delayed(&site.agents[slow].process, SLOW);
     let (mut longest, mut number) = (Duration::ZERO, 0);
     let mut written = Duration::ZERO;
     hold("callers are served", Duration::from_secs(4), || {
@@ -73,6 +85,8 @@ pub(super) fn slow(seen: &mut Seen) {
         longest = longest.max(start.elapsed());
         answers && caller::open_echo(echo).is_ok()
     });
+    let late = || appending(addresses[slow]).saturating_sub(before_syncs);
+    eventually("its disk is felt to be slow", SOON, || (late() >= SLOW).then_some(()));
     drop(syncs);
     seen.time("config written meanwhile", written, WRITABLE, SOON);
     seen.time("slowest answer of its own metrics", longest, Duration::from_millis(500), SOON);

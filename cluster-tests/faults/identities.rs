@@ -57,7 +57,7 @@ pub(super) fn expired(seen: &mut Seen) {
     const LIFE: Duration = Duration::from_secs(60);
     let builder = Site::builder().gateway_file("certificate_lifetime: 1m\n");
     let (site, relay) = builder.behind_relay(2, "");
-    let enrolled = Instant::now();
+    let (enrolled, agent) = (Instant::now(), &site.agents[0].process);
     let echo = site.resource("echo", target::echo());
     let mut held = Held::open(&site, "echo", echo, 20);
     // Tunnels stay; whoever renews makes a connection of its own.
@@ -67,12 +67,17 @@ pub(super) fn expired(seen: &mut Seen) {
         (LIFE + Duration::from_secs(5)).saturating_sub(enrolled.elapsed()),
         || held.lost() == 0,
     );
-    let log = site.agents[0].process.log();
-    assert!(log.contains("certificate"), "it warns: {log}");
+    for warning in ["certificate runs out and cannot be renewed", "certificate has expired"] {
+        eventually(&format!("it warns: {warning}"), SOON, || agent.log().contains(warning).then_some(()));
+    }
+    assert!(!agent.log().contains("certificate renewed"), "it could not be: {}", agent.log());
     relay.heal();
     relay.cut(End::Reset);
     let healed = Instant::now();
     eventually("it is back", SOON, || caller::open_echo(echo).ok());
+    eventually("it came by its token", SOON, || {
+        agent.log().contains("enrolled again under the same id").then_some(())
+    });
     seen.time("back once it can be renewed", healed.elapsed(), Duration::from_secs(10), SOON * 3);
     seen.count("sessions lost", held.lost(), 0);
 }

@@ -80,10 +80,10 @@ pub(super) fn said(metrics: SocketAddr) -> Option<Said> {
 pub(super) struct Moment {
     pub(super) instant: Instant,
     /// Since midnight, UTC.
-    day: Duration,
+    pub(super) day: Duration,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 impl Moment {
     pub(super) fn now() -> Self {
@@ -113,7 +113,7 @@ impl Moment {
 }
 
 /// `2026-11-25T13:08:57.194805Z  INFO …`
-fn time_of_day(line: &str) -> Option<Duration> {
+pub(super) fn time_of_day(line: &str) -> Option<Duration> {
     let time = line.get(11..26)?;
     let mut parts = time.splitn(3, ':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
