@@ -5,6 +5,8 @@ use std::{
     sync::OnceLock,
 };
 
+use crate::Place;
+
 /// What the program reads from its environment besides `WARREN_*`.
 const PLAIN_NAMES: [&str; 10] = [
     "REGISTRATION_JWT",
@@ -27,16 +29,17 @@ pub fn warren_binary() -> &'static Path {
 
 /// The binary, about to run. The environment of whoever runs the tests does not leak into it.
 pub fn warren() -> Command {
-    warren_behind(&[])
+    warren_in(&Place::default())
 }
 
-/// As [`warren`], with a command line that begins with something else, such as a program that enters a namespace.
-pub(crate) fn warren_behind(prefix: &[String]) -> Command {
-    let mut command = match prefix {
-        [] => Command::new(warren_binary()),
+/// As [`warren`], somewhere else.
+pub(crate) fn warren_in(place: &Place) -> Command {
+    let binary = place.binary.as_deref().unwrap_or_else(|| warren_binary());
+    let mut command = match &*place.prefix {
+        [] => Command::new(binary),
         [program, args @ ..] => {
             let mut command = Command::new(program);
-            command.args(args).arg(warren_binary());
+            command.args(args).arg(binary);
             command
         }
     };
@@ -46,6 +49,7 @@ pub(crate) fn warren_behind(prefix: &[String]) -> Command {
             command.env_remove(&*name);
         }
     }
+    command.envs(place.env.iter().cloned());
     command
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Each row says how its fault is made and what is promised. Most are made here and give figures: one run of a short row is
 //! a scenario of the test suite, many runs of any are `prove faults`, which keeps the worst value. The others name the tests
-//! that show them, or say why they cannot be made. The table in the README is written from this catalogue and from the
-//! figures in `faults/seen.json`; a test compares them.
+//! that show them. The table in the README is written from this catalogue and from the figures in `faults/seen.json`; a test
+//! compares them.
 
 use std::{
     any::Any,
@@ -53,8 +53,6 @@ pub enum Shown {
     Here(Trial, &'static str),
     /// By these tests.
     By(&'static str),
-    /// Not, and why.
-    Not(&'static str),
 }
 
 /// How a row is run once.

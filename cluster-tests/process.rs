@@ -9,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{Place, binary::warren_behind, eventually};
+use crate::{Place, binary::warren_in, eventually};
 
 /// Debug binaries on a busy machine start slowly; a healthy one is ready in well under a second.
 const READY_MAX: Duration = Duration::from_secs(40);
@@ -31,8 +31,8 @@ impl Process {
         let _ = fs::remove_file(&ready_file);
         let log = dir.join("log");
         let output = File::options().create(true).append(true).open(&log).expect("a log can be written");
-        let mut command = warren_behind(&place.prefix);
-        command.args(args).arg("--ready-file").arg(&ready_file).envs(place.env.iter().cloned());
+        let mut command = warren_in(place);
+        command.args(args).arg("--ready-file").arg(&ready_file);
         command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file handle")).stderr(output);
         let child = command.spawn().expect("the binary starts");
         Self { name: name.to_owned(), child, log, ready_file }

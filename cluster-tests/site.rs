@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use crate::{Place, Process, Relay, eventually, netns, rpc::Rpc, warren};
 
+/// Longer than a process takes to drain and end.
+const STOPS_WITHIN: Duration = Duration::from_secs(40);
+
 /// The group that every site has.
 pub const GROUP: &str = "site";
 
@@ -298,6 +301,14 @@ impl Site {
         self.gateway.kill();
     }
 
+    /// SIGTERM, and a start of the program of that place, on the same data.
+    pub fn upgrade_gateway(&mut self, place: Place) {
+        self.gateway.terminate();
+        self.gateway.wait(STOPS_WITHIN);
+        self.gateway_place = place;
+        self.restart_gateway();
+    }
+
     pub fn restart_gateway(&mut self) {
         self.gateway =
             Process::start("gateway", &self.path("gateway"), &self.gateway_args, &self.gateway_place);
@@ -361,6 +372,12 @@ impl AgentProcess {
     pub fn restart(&mut self) {
         self.process.kill();
         self.process = Process::start(&self.name, &self.dir, &self.args, &self.place);
+    }
+
+    /// Starts the program of that place on the same data, once this one has ended; does not wait until it is ready.
+    pub fn start_in(&mut self, place: Place) {
+        self.place = place;
+        self.restart();
     }
 
     /// Where its key, certificate and log are kept, unless it was launched with another folder.

@@ -34,6 +34,11 @@ pub fn missing(needs: &[Need]) -> Option<String> {
 /// Says why a scenario is passed over; where `WARREN_TEST_ALL` is set, as in CI, none may be, and it panics.
 pub fn skip(why: &str) {
     assert!(!is_all_wanted(), "skipped, though WARREN_TEST_ALL is set: {why}");
+    pass_over(why);
+}
+
+/// As [`skip`], for what CI lacks, too.
+pub fn pass_over(why: &str) {
     #[expect(clippy::print_stderr, reason = "for whoever reads why a scenario was passed over")]
     {
         eprintln!("skipped: {why}");

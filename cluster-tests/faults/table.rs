@@ -215,7 +215,6 @@ fn shown(row: &Row) -> String {
             if more.is_empty() { how.to_owned() } else { format!("{how}; {more}") }
         }
         Shown::By(tests) => (*tests).to_owned(),
-        Shown::Not(why) => format!("no: {why}"),
     }
 }
 

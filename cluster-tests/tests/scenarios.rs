@@ -21,6 +21,7 @@ mod scenarios {
     mod history;
     mod intents;
     mod main_job;
+    mod mixed_versions;
     mod other_group;
     mod probes;
     mod proxies;
