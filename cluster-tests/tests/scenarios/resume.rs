@@ -1,10 +1,6 @@
 //! Sessions outlive the tunnels that carry them: whatever happens to connections, callers and targets see every byte once.
 
-use std::{
-    io::{ErrorKind, Read},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use warren_cluster_tests::{
     Site, caller, eventually, http,
@@ -60,16 +56,6 @@ impl Load {
 fn resets(site: &mut Site, reason: &str) -> f64 {
     let metrics = http::metrics(site.gateway.address("metrics"));
     http::sum(&metrics, "warren_gateway_sessions_total", &format!("result=\"{reason}\""))
-}
-
-/// The end of the session, which must be a reset or a close and come within `deadline`.
-fn is_cut_within(session: &mut TcpStream, deadline: Duration) -> Duration {
-    session.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let (_, took) = eventually("the session is cut", deadline, || match session.read(&mut [0]) {
-        Ok(count) => (count == 0).then_some(()),
-        Err(error) => (error.kind() == ErrorKind::ConnectionReset).then_some(()),
-    });
-    took
 }
 
 #[test]
@@ -130,7 +116,9 @@ fn an_outage_beyond_the_wait_resets_sessions_with_a_reason() {
     let mut sessions: Vec<_> = (0..5).map(|_| caller::open_echo(port).unwrap().0).collect();
     relay.refuse();
     relay.cut(End::Reset);
-    let took = sessions.iter_mut().map(|session| is_cut_within(session, SOON)).max().unwrap();
+    let start = Instant::now();
+    sessions.iter_mut().for_each(|session| caller::wait_for_end(session, SOON).unwrap());
+    let took = start.elapsed();
     assert!(took > Duration::from_secs(1), "they waited for a tunnel: {took:?}");
     eventually("the agent lets go of the targets", Duration::from_secs(15), || {
         (echo.open() == 0).then_some(())
@@ -151,7 +139,8 @@ fn sessions_of_a_killed_agent_are_reset_as_soon_as_its_next_process_comes() {
     let mut sessions: Vec<_> = (0..5).map(|_| caller::open_echo(port).unwrap().0).collect();
     site.agents[0].restart();
     site.agents[0].process.ready();
-    sessions.iter_mut().for_each(|session| _ = is_cut_within(session, Duration::from_secs(2)));
+    let at_once = Duration::from_secs(2);
+    sessions.iter_mut().for_each(|session| caller::wait_for_end(session, at_once).unwrap());
     eventually("the reason is recorded", SOON, || {
         let sessions = site.sessions("echo");
         sessions.iter().all(|session| session["outcome"] == "peer_restarted").then_some(())
