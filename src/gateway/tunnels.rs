@@ -227,7 +227,8 @@ impl Shared {
                 return debug!(member = %identity.agent, error = &closed as &dyn Error, "no hello");
             }
         };
-        let (handle, driver) = self.bundles.join(identity.agent.number(), greeted);
+        let (handle, driver) =
+            self.bundles.join(identity.agent.number(), greeted.look_for_end_by(TlsStream::has_ended));
         let driver = self.tasks.spawn(driver);
         self.attend(handle, identity).await;
         // The driver ends when its last frame has left; it has its own deadline for that.

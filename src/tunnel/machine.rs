@@ -303,6 +303,11 @@ impl Tunnel {
         }
         self.phase = if say_so { Phase::Closing } else { Phase::Closed };
         let faulty = reason == CloseReason::ProtocolError;
+        for id in self.lanes.opens() {
+            if let Some(entry) = self.sessions.get_mut(&id) {
+                entry.unasked = true;
+            }
+        }
         self.lanes.clear(if say_so && !faulty { FAREWELLS_MAX } else { 0 });
         let mut ids: Vec<u64> = self.sessions.keys().copied().collect();
         ids.sort_unstable();

@@ -177,7 +177,7 @@ impl Dialer {
         let name = gateway_server_name(gateway);
         let dialed = dial_by_name(address, name, self.tls.clone(), &Direct).await?;
         let greeted = self.bundles.greet(dialed.stream, dialed.read_buf, self.hello).await?;
-        Ok(self.bundles.join(gateway.number(), greeted))
+        Ok(self.bundles.join(gateway.number(), greeted.look_for_end_by(TlsStream::has_ended)))
     }
 }
 

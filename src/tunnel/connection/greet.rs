@@ -29,6 +29,15 @@ pub struct Greeted<S> {
     pub peer: Hello,
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Greeted<S> {
+    /// Before sessions are asked for on it, the stream is looked at by this, since its end may be there and not be read yet. What
+    /// was to be asked for then counts as not asked for.
+    pub fn look_for_end_by(mut self, has_ended: fn(&S) -> bool) -> Self {
+        self.wire.look_for_end_by(has_ended);
+        self
+    }
+}
+
 /// Says hello and waits for the peer's, at most [`Config::hello_within`].
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,

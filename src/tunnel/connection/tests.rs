@@ -412,3 +412,58 @@ async fn bytes_read_before_the_tunnel_began_count() {
     tokio::spawn(driver);
     assert_eq!(timeout(SECOND, gateway.ready()).await.unwrap().unwrap().boot, 5);
 }
+
+/// A stream of which the runtime has not heard that its end is there.
+struct Unread {
+    ended: Arc<AtomicBool>,
+    stream: DuplexStream,
+}
+
+impl AsyncRead for Unread {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ended.load(Relaxed) {
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Unread {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_sent_along_a_tunnel_whose_end_waits_to_be_read() {
+    let (left, right) = duplex(64 * 1024);
+    let (ended, budget) = (Arc::new(AtomicBool::new(false)), Budget::default());
+    let (agent, driver) = start(right, Role::Agent, &budget);
+    tokio::spawn(driver);
+    let bundles = Bundles::new(Role::Gateway, Config::default(), budget);
+    let stream = Unread { ended: ended.clone(), stream: left };
+    let greeted = bundles.greet(stream, Bytes::new(), Hello::new(2, 1, 0)).await.unwrap();
+    let (gateway, driver) = bundles.join(1, greeted.look_for_end_by(|stream| stream.ended.load(Relaxed)));
+    let driving = tokio::spawn(driver);
+    gateway.ready().await.unwrap();
+    ended.store(true, Relaxed);
+
+    let (stream, answer) = gateway.open_early(OpenRequest::resource("db")).await.unwrap();
+    stream.send_bytes(Bytes::from_static(b"hello")).await.unwrap();
+    let error = timeout(SECOND, answer).await.unwrap().unwrap_err();
+    assert_eq!(error.result(), Some(OpenResult::Internal), "as good as a no: {error}");
+    assert_eq!(driving.await.unwrap().reason, CloseReason::NotAlive);
+    assert!(agent.accept().await.is_none(), "the agent has heard nothing of it");
+}

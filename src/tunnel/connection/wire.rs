@@ -37,6 +37,8 @@ pub(super) struct Wire<S> {
     left: usize,
     /// The answer to the last ping, to go between two batches.
     pong: Option<Bytes>,
+    /// Whether the peer has ended the stream, be it that nobody was told yet that there is something to read.
+    has_ended: Option<fn(&S) -> bool>,
     unflushed: bool,
     said_close: bool,
 }
@@ -62,9 +64,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             batch: Vec::new(),
             left: 0,
             pong: None,
+            has_ended: None,
             unflushed: false,
             said_close: false,
         }
+    }
+
+    pub(super) fn look_for_end_by(&mut self, has_ended: fn(&S) -> bool) {
+        self.has_ended = Some(has_ended);
+    }
+
+    /// A look past what the runtime knows.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.is_some_and(|has_ended| has_ended(&self.stream))
     }
 
     /// Decodes bytes that were read before the tunnel began.

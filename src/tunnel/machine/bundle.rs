@@ -419,7 +419,16 @@ impl Bundle {
             self.homes.remove(&id);
             let until = entry.phase.open_deadline().map_or(now + wait, |deadline| deadline.min(now + wait));
             let waiting = Waiting { entry, epoch, until };
-            // Nothing was said yet: another member can be asked, which is better than to wait for this one.
+            // The member cannot have heard of it, or nothing was said with it: another can be asked, which is better than to wait
+            // for this one.
+            if other.is_none() && waiting.entry.unasked {
+                if !waiting.entry.released {
+                    let (result, detail) =
+                        (OpenResult::Internal, "the tunnel broke before the open had left");
+                    self.events.push_back(Event::Opened { session: id, result, detail: detail.to_owned() });
+                }
+                continue;
+            }
             if other.is_none() && waiting.is_unsaid_open() {
                 self.give_up(id, waiting, ResetReason::TunnelLost, "the tunnel broke during the open", now);
                 continue;

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) kind: SessionKind,
     /// The application let go of it; what remains is sent and then forgotten.
     pub(super) released: bool,
+    /// Gateway: its tunnel ended before the open had left, so that the agent cannot have heard of it.
+    pub(super) unasked: bool,
     /// A reader found nothing and waits for [`Event::Readable`](super::Event::Readable).
     pub(super) reader_waits: bool,
     /// A writer found no room and waits for [`Event::Writable`](super::Event::Writable).
@@ -77,6 +79,7 @@ impl Entry {
             phase,
             kind,
             released: false,
+            unasked: false,
             reader_waits: false,
             writer_waits: false,
             credit_listed: CreditDue::No,

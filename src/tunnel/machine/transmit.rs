@@ -66,15 +66,22 @@ impl Lanes {
         self.control.len()
     }
 
+    /// Sessions that the peer is asked for, or to go on with, by what has not left yet.
+    pub(super) fn asks(&self) -> impl Iterator<Item = u64> {
+        let asks = |frame: &&Frame| matches!(frame, Frame::Open { .. } | Frame::Resume { .. });
+        self.control.iter().filter(asks).map(Frame::session)
+    }
+
+    /// Of those, the ones that are asked for.
+    pub(super) fn opens(&self) -> impl Iterator<Item = u64> {
+        self.control.iter().filter(|frame| matches!(frame, Frame::Open { .. })).map(Frame::session)
+    }
+
     /// Drops all but the hello, which must go before anything else, and the first `endings_max` ends of sessions that the
     /// peer knows: a reset or a refusal that was queued says more than the loss of the tunnel.
     pub(super) fn clear(&mut self, endings_max: usize) {
+        let unheard: BTreeSet<u64> = self.asks().collect();
         let queued = std::mem::take(&mut self.control);
-        let unheard: BTreeSet<u64> = queued
-            .iter()
-            .filter(|frame| matches!(frame, Frame::Open { .. } | Frame::Resume { .. }))
-            .map(Frame::session)
-            .collect();
         let ends = |frame: &Frame| match frame {
             Frame::Reset { session, .. } => !unheard.contains(session),
             Frame::OpenAck { result, .. } => *result != OpenResult::Ok,
@@ -111,6 +118,11 @@ impl Tunnel {
     /// Whether [`poll_transmit`](Self::poll_transmit) may have something.
     pub fn has_transmit(&self) -> bool {
         self.phase != Phase::Closed && (!self.lanes.is_empty() || self.pulse.has_ping())
+    }
+
+    /// A session is about to be asked for here, or to be gone on with.
+    pub fn is_about_to_ask(&self) -> bool {
+        self.lanes.asks().next().is_some()
     }
 
     /// Appends the next batch of whole frames, about `max_bytes` long, in pieces; gives its length, 0 when nothing waits.

@@ -136,3 +136,16 @@ async fn an_end_without_goodbye_is_an_error() {
     let error = client.unwrap().read(&mut [0; 10]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_end_that_nobody_has_read_yet_can_be_seen() {
+    let (server, client) = configs();
+    let (server, client) = pair(server, client).await;
+    let (server, mut client) = (server.unwrap(), client.unwrap());
+    assert!(!server.has_ended());
+    client.write_all(b"last words").await.unwrap();
+    assert!(!server.has_ended(), "bytes are no end");
+    drop(client);
+    assert!(server.has_ended());
+}
