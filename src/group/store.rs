@@ -56,7 +56,7 @@ pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, Ope
         return Err(OpenError::Superseded { path, epoch: owner.epoch.max(1), newer });
     }
     let mut loaded = disk.load().map_err(unreadable)?;
-    let snapshot = loaded.snapshot.take().map(snapshot::Saved::check).transpose().map_err(unreadable)?;
+    let snapshot = loaded.snapshot.take();
     let snapshot_index = snapshot.as_ref().and_then(snapshot::Checked::index);
     let writer = Writer::spawn(disk, snapshot_index)
         .map_err(|source| OpenError::Start { source: Box::new(source) })?;
@@ -72,6 +72,8 @@ fn failed(subject: ErrorSubject<u64>, verb: ErrorVerb, error: &Arc<disk::DiskErr
     StorageIOError::new(subject, verb, AnyError::new(error.as_ref())).into()
 }
 
+#[cfg(test)]
+mod ahead;
 #[cfg(test)]
 mod bounded;
 #[cfg(test)]

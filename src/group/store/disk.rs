@@ -19,7 +19,7 @@ use warren_core::id::{AgentId, GroupId};
 
 use super::{
     backend::{Unsynced, Watched},
-    snapshot::Saved,
+    snapshot::{Checked, Saved},
 };
 use crate::{
     error::OpenError,
@@ -55,6 +55,11 @@ pub(crate) enum DiskError {
     Digest,
     #[error("the group's log has a gap: entry {expected} is missing")]
     Gap { expected: u64 },
+    #[error(
+        "the group's log begins behind entry {purged}, and its snapshot ends at {}",
+        snapshot.map_or("no entry".to_owned(), |index| format!("entry {index}"))
+    )]
+    Uncovered { purged: u64, snapshot: Option<u64> },
     #[error("the group's log is closed")]
     Closed,
 }
@@ -66,7 +71,7 @@ impl DiskError {
             Self::Database(redb::Error::Corrupted(_)) => true,
             Self::Database(redb::Error::Io(error)) => is_damaged_file(error),
             Self::Database(_) | Self::Full(_) | Self::Closed => false,
-            Self::Format { .. } | Self::Digest | Self::Gap { .. } => true,
+            Self::Format { .. } | Self::Digest | Self::Gap { .. } | Self::Uncovered { .. } => true,
         }
     }
 }
@@ -97,7 +102,7 @@ pub(super) struct Loaded {
     pub(super) committed: Option<LogId>,
     /// Each with its length on disk.
     pub(super) log: BTreeMap<u64, (Entry, usize)>,
-    pub(super) snapshot: Option<Saved>,
+    pub(super) snapshot: Option<Checked>,
 }
 
 /// The open file. Each transaction is synced twice: what a commit points at is on the disk before the commit counts. So a
@@ -213,10 +218,16 @@ impl Disk {
             log.insert(index, (entry, bytes.len()));
         }
         let snapshot = match (self.raw(SNAPSHOT_META)?, self.raw(SNAPSHOT_DATA)?) {
-            (Some(meta), Some(data)) => Some(Saved { head: meta, data: data.into() }),
+            (Some(meta), Some(data)) => Some(Saved { head: meta, data: data.into() }.check()?),
             _ => None,
         };
         let purged: Option<LogId> = self.meta(PURGED)?;
+        let snapshot_at = snapshot.as_ref().and_then(Checked::index);
+        if let Some(LogId { index, .. }) = purged
+            && snapshot_at < Some(index)
+        {
+            return Err(DiskError::Uncovered { purged: index, snapshot: snapshot_at });
+        }
         let first = purged.map_or(0, |id| id.index + 1);
         for (expected, (index, (entry, _))) in (first..).zip(&log) {
             if (*index, entry.log_id.index) != (expected, expected) {

@@ -226,13 +226,15 @@ impl RaftLogStorage<Types> for LogStore {
         self.writer.durable(Step::Truncate(log_id.index)).await.map_err(told)
     }
 
+    /// Raft asks for this while the snapshot that takes the place of the entries may still be on its way to the disk.
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        let told = |error| failed(ErrorSubject::Log(log_id), ErrorVerb::Delete, &error);
+        self.writer.covered(log_id.index).await.map_err(told)?;
         {
             let mut memory = self.memory();
             memory.purged = Some(log_id);
             memory.entries = memory.entries.split_off(&(log_id.index + 1));
         }
-        let told = |error| failed(ErrorSubject::Log(log_id), ErrorVerb::Delete, &error);
         let bytes = json("purged", &log_id).map_err(|e| told(Arc::new(e)))?;
         self.writer.durable(Step::Purge { index: log_id.index, log_id: bytes }).await.map_err(told)
     }

@@ -103,7 +103,14 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Box<Bytes>) -> Result<(), StorageError> {
         let told = |error| failed(ErrorSubject::Snapshot(Some(meta.signature())), ErrorVerb::Write, &error);
-        let state = Arc::new(read_state(&data).map_err(|e| told(Arc::new(e)))?);
+        let state = match read_state(&data).map_err(Arc::new) {
+            Ok(state) => Arc::new(state),
+            Err(error) => {
+                // Raft waits for this snapshot already, before it purges.
+                self.writer.give_up(error.clone()).await.map_err(told)?;
+                return Err(told(error));
+            }
+        };
         let installed = Checked { meta: meta.clone(), state: state.clone(), data: *data };
         self.keep(installed).await.map_err(told)?;
         self.current.send_replace(Current {

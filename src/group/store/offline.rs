@@ -14,7 +14,6 @@ use warren_core::{
 use super::{
     FILE,
     disk::{self, Disk, DiskError, Owner, Step, json},
-    snapshot::Saved,
 };
 use crate::{
     error::OpenError,
@@ -27,6 +26,8 @@ use crate::{
 pub(crate) struct Offline {
     disk: Disk,
     owner: Owner,
+    /// The end of a snapshot that is ahead of the log.
+    ahead: Option<LogId>,
 }
 
 /// What the file tells of the group.
@@ -58,10 +59,11 @@ impl Offline {
         let mut disk = Disk::open(dir, &path)?;
         let owner = disk.claim(&path, group, me)?;
         let mut loaded = disk.load().map_err(unreadable)?;
-        let snapshot = loaded.snapshot.map(Saved::check).transpose().map_err(unreadable)?;
+        let snapshot = loaded.snapshot;
         let snapshot_at = snapshot.as_ref().and_then(|snapshot| snapshot.meta.last_log_id);
-        let last = loaded.log.last_key_value().map(|(_, (entry, _))| entry.log_id);
-        let Some(last) = last.max(loaded.purged).max(snapshot_at) else {
+        let last = loaded.log.last_key_value().map(|(_, (entry, _))| entry.log_id).max(loaded.purged);
+        let ahead = snapshot_at.filter(|_| snapshot_at > last);
+        let Some(last) = last.max(snapshot_at) else {
             return Err(OpenError::NoLog { path });
         };
         let log = loaded.log.split_off(&snapshot_at.map_or(0, |id| id.index + 1));
@@ -77,7 +79,7 @@ impl Offline {
             vote: loaded.vote,
             committed: loaded.committed.max(snapshot_at).map_or(0, |id| id.index),
         };
-        Ok((path, Self { disk, owner }, remains))
+        Ok((path, Self { disk, owner, ahead }, remains))
     }
 
     /// Appends `entries`, decided as they are, under another vote and epoch: all of it or nothing.
@@ -96,6 +98,10 @@ impl Offline {
                 Step::Append(written.collect::<Result<_, DiskError>>()?),
                 Step::Owner(owner.bytes()?),
             ];
+            if let Some(end) = self.ahead {
+                // Between the log's last entry and the first of these would be a gap.
+                steps.insert(0, Step::Purge { index: end.index, log_id: json("purged", &end)? });
+            }
             if let Some(last) = entries.last() {
                 steps.push(Step::Committed(json("committed", &last.log_id)?));
             }

@@ -12,13 +12,18 @@ use crate::raft::{Entry, LogId, Types};
 pub(super) const GROUP: GroupId = GroupId::from_random(1);
 pub(super) const ME: AgentId = AgentId::from_random(2);
 
+/// The suite purges without a snapshot: here as if one covered everything.
 struct OnDisk;
 
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path(), GROUP, ME).unwrap();
-        Ok((dir, store.log, store.machine))
+        let path = dir.path().join(FILE);
+        let mut disk = Disk::open(dir.path(), &path).unwrap();
+        let owner = disk.claim(&path, GROUP, ME).unwrap();
+        let writer = Writer::spawn(disk, Some(u64::MAX)).unwrap();
+        let log = LogStore::new(disk::Loaded::default(), owner, writer.clone());
+        Ok((dir, log, Machine::new(None, writer)))
     }
 }
 
@@ -64,6 +69,8 @@ async fn everything_acknowledged_is_there_after_a_drop() {
     store.log.save_vote(&vote).await.unwrap();
     store.log.blocking_append((0..=20).map(entry)).await.unwrap();
     store.log.truncate(at(18)).await.unwrap();
+    store.machine.apply((0..=4).map(entry)).await.unwrap();
+    store.machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
     store.log.purge(at(4)).await.unwrap();
     store.log.save_committed(Some(at(10))).await.unwrap();
     drop(store);

@@ -32,9 +32,13 @@ pub(crate) struct Writer {
     room: Arc<Semaphore>,
     /// Ends the wait for space.
     closing: Sender<()>,
+    kept: watch::Receiver<Kept>,
     trouble: watch::Receiver<Option<Arc<str>>>,
     busy: Arc<Mutex<Option<Instant>>>,
 }
+
+/// Index of the snapshot on disk, or why nothing is written any more.
+type Kept = Result<Option<u64>, Arc<DiskError>>;
 
 #[derive(Debug)]
 struct Job {
@@ -46,6 +50,7 @@ struct Job {
 #[derive(Debug)]
 enum Work {
     Step(Step),
+    GiveUp(Arc<DiskError>),
     Close,
 }
 
@@ -72,18 +77,12 @@ impl Writer {
         let (queue, jobs) = mpsc::channel();
         let (closing, closed) = mpsc::channel();
         let (told, trouble) = watch::channel(None);
+        let (keeping, kept) = watch::channel(Ok(snapshot));
         let busy = Arc::default();
-        let desk = Desk {
-            disk,
-            snapshot,
-            committed: None,
-            failed: None,
-            closed,
-            trouble: told,
-            busy: Arc::clone(&busy),
-        };
+        let desk =
+            Desk { disk, kept: keeping, committed: None, closed, trouble: told, busy: Arc::clone(&busy) };
         thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
-        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, trouble, busy })
+        Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, kept, trouble, busy })
     }
 
     /// Why nothing can be written at the moment, or any more.
@@ -114,6 +113,18 @@ impl Writer {
         self.send(Work::Step(step), Done::Nobody).await
     }
 
+    /// Waits until there is a snapshot on disk that reaches to `index`.
+    pub(super) async fn covered(&self, index: u64) -> Outcome {
+        let mut kept = self.kept.clone();
+        let reached = kept.wait_for(|kept| !matches!(kept, Ok(to) if *to < Some(index))).await;
+        reached.map_err(|_| Arc::new(DiskError::Closed))?.clone().map(drop)
+    }
+
+    /// Ends all writing, for a reason that is not the disk's.
+    pub(super) async fn give_up(&self, error: Arc<DiskError>) -> Outcome {
+        self.send(Work::GiveUp(error), Done::Nobody).await
+    }
+
     /// Writes what is queued and closes the file, so that it can be opened again.
     pub(crate) async fn close(&self) {
         let (told, outcome) = oneshot::channel();
@@ -135,11 +146,9 @@ impl Writer {
 /// The thread's own things.
 struct Desk {
     disk: Disk,
-    /// Index of the snapshot on disk.
-    snapshot: Option<u64>,
+    kept: watch::Sender<Kept>,
     /// A commit index that is not on disk yet.
     committed: Option<Step>,
-    failed: Option<Arc<DiskError>>,
     closed: Receiver<()>,
     trouble: watch::Sender<Option<Arc<str>>>,
     busy: Arc<Mutex<Option<Instant>>>,
@@ -176,6 +185,7 @@ impl Desk {
     /// Does a batch. Answers who wants to hear of the close, if it was asked for; what queued behind it is dropped.
     fn serve(&mut self, batch: Vec<Job>) -> Option<oneshot::Sender<Outcome>> {
         let (mut steps, mut waiting, mut closing) = (Vec::new(), Vec::new(), None);
+        let snapshot = self.kept.borrow().clone().ok().flatten();
         for job in batch {
             match (job.work, job.done) {
                 (Work::Close, Done::Told(told)) => {
@@ -183,8 +193,9 @@ impl Desk {
                     break;
                 }
                 (Work::Close, _) => break,
+                (Work::GiveUp(error), _) => self.fail(error),
                 (Work::Step(step @ Step::Committed(_)), _) => self.committed = Some(step),
-                (Work::Step(Step::Snapshot(_, index)), done) if index < self.snapshot => waiting.push(done),
+                (Work::Step(Step::Snapshot(_, index)), done) if index < snapshot => waiting.push(done),
                 (Work::Step(step), done) => {
                     steps.push(step);
                     waiting.push(done);
@@ -204,7 +215,7 @@ impl Desk {
     }
 
     fn standing(&self) -> Outcome {
-        self.failed.clone().map_or(Ok(()), Err)
+        self.kept.borrow().clone().map(drop)
     }
 
     fn write(&mut self, steps: Vec<Step>) -> Outcome {
@@ -220,18 +231,28 @@ impl Desk {
         self.committed = None;
         if let Err(error) = written {
             let error = Arc::new(error);
-            let told = with_cause(&error);
-            tracing::error!(error = told, "the group's log failed: this member stops");
-            self.trouble.send_replace(Some(told.into()));
-            self.failed = Some(error.clone());
+            self.fail(error.clone());
             return Err(error);
         }
         let newest = steps.iter().filter_map(|step| match step {
             Step::Snapshot(_, index) => *index,
             _ => None,
         });
-        self.snapshot = newest.max().max(self.snapshot);
+        if let Some(newest) = newest.max() {
+            self.kept.send_modify(|kept| {
+                if let Ok(to) = kept {
+                    *to = (*to).max(Some(newest));
+                }
+            });
+        }
         Ok(())
+    }
+
+    fn fail(&self, error: Arc<DiskError>) {
+        let told = with_cause(&error);
+        tracing::error!(error = told, "the group's log failed: this member stops");
+        self.trouble.send_replace(Some(told.into()));
+        drop(self.kept.send_replace(Err(error)));
     }
 
     fn busy(&self, since: Option<Instant>) {
