@@ -112,7 +112,7 @@ pub(crate) async fn remove(
     Ok(answer)
 }
 
-/// Takes away an agent's part in the log, if it has one. The caller holds the lock.
+/// Takes away an agent's part in the log, if it has one: first its vote, then its seat. The caller holds the lock.
 pub(crate) async fn unseat(
     member: &Member,
     roster: &Roster,
@@ -124,11 +124,12 @@ pub(crate) async fn unseat(
         tracing::info!(agent = %leaver, "voter leaves");
         let change = ChangeMembers::RemoveVoters([leaver.number()].into());
         if leaver == member.me() {
-            resign(member, change).await?;
-        } else {
-            commit(member, change, deadline).await?;
+            // Who leads next does the rest.
+            return resign(member, change).await;
         }
-    } else if roster.seats.contains_key(&leaver) {
+        commit(member, change, deadline).await?;
+    }
+    if roster.seats.contains_key(&leaver) {
         tracing::info!(agent = %leaver, "learner leaves");
         commit(member, ChangeMembers::RemoveNodes([leaver.number()].into()), deadline).await?;
     }
@@ -150,19 +151,14 @@ pub(crate) async fn demote(
 ) -> Result<(), Denied> {
     may_go(member, roster, voter)?;
     tracing::info!(agent = %voter, "voter was down for long, another gets its vote");
-    let deadline = deadline.min(Instant::now() + CHANGE_DEADLINE);
-    let change = ChangeMembers::RemoveVoters([voter.number()].into());
-    let changed = while_leading(member, deadline, member.raft.change_membership(change, true)).await?;
-    changed.map(drop).map_err(denied)
+    commit(member, ChangeMembers::RemoveVoters([voter.number()].into()), deadline).await
 }
 
-/// Ends a change of voters that an earlier leader began.
+/// Ends a change of voters that was begun and not ended. Whether who lost its vote was to leave as well, its record tells.
 pub(crate) async fn end_joint(member: &Member, deadline: Instant) -> Result<(), Denied> {
-    let goal = member.metrics().membership_config.membership().get_joint_config().last().cloned();
-    match goal {
-        Some(goal) => commit(member, ChangeMembers::ReplaceAllVoters(goal), deadline).await,
-        None => Ok(()),
-    }
+    let membership = member.metrics().membership_config;
+    let [_, .., goal] = membership.membership().get_joint_config().as_slice() else { return Ok(()) };
+    commit(member, ChangeMembers::ReplaceAllVoters(goal.clone()), deadline).await
 }
 
 /// One change at a time, in this process and so in the group: only its leader changes anything.
@@ -171,15 +167,17 @@ async fn lock(member: &Member, deadline: Instant) -> Result<MutexGuard<'_, ()>, 
     timeout_at(deadline.min(Instant::now() + CHANGE_DEADLINE), member.changing.lock()).await.map_err(busy)
 }
 
+/// Whoever loses its vote stays seated, also by a change that is ended on the way: an earlier leader may not have ended it.
 async fn commit(member: &Member, change: ChangeMembers<u64, Seat>, deadline: Instant) -> Result<(), Denied> {
     let deadline = deadline.min(Instant::now() + CHANGE_DEADLINE);
-    let changed = while_leading(member, deadline, member.raft.change_membership(change, false)).await?;
+    let changing = member.raft.change_membership(change, true);
+    let changed = while_leading(member, deadline, changing).await?;
     changed.map(drop).map_err(denied)
 }
 
-/// A change that ends the leader's own membership. That it leads no longer near the end is no failure.
+/// A change that takes the leader's own vote. That it leads no longer near the end is no failure.
 async fn resign(member: &Member, change: ChangeMembers<u64, Seat>) -> Result<(), Denied> {
-    let changed = timeout(CHANGE_DEADLINE, member.raft.change_membership(change, false)).await;
+    let changed = timeout(CHANGE_DEADLINE, member.raft.change_membership(change, true)).await;
     changed.map_err(|_| Denied::Final(ProposeError::Timeout))?.map(drop).map_err(denied)
 }
 

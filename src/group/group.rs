@@ -231,6 +231,11 @@ impl Group {
     }
 
     #[cfg(test)]
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.member.raft
+    }
+
+    #[cfg(test)]
     pub(crate) fn stood(&self) -> u64 {
         self.member.stood.load(std::sync::atomic::Ordering::Relaxed)
     }

@@ -1,6 +1,7 @@
 //! Whole members in one process, over loopback, on real disks: what a group must live through.
 
 mod growth;
+mod half_way;
 mod hand_over;
 mod harness;
 mod loss;
