@@ -92,6 +92,7 @@ impl Group {
             room: Semaphore::new(PROPOSALS_MAX),
             stood: AtomicU64::new(0),
             resigning: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
         let (view, views) = watch::channel(Arc::new(view::first(&member)));
@@ -192,7 +193,8 @@ impl Group {
     }
 
     /// To be called before a stop that can wait a moment: if this member leads, another voter does when it returns, and edits
-    /// have not been refused meanwhile. It leads no more until it is opened again.
+    /// have not been refused meanwhile. It leads no more then until it is opened again; when there is nobody to hand over to,
+    /// all stays as it is.
     pub async fn resign(&self) {
         resign::resign(&self.member).await;
     }

@@ -42,8 +42,10 @@ pub(crate) struct Member {
     pub(crate) room: Semaphore,
     /// How often this member stood for election.
     pub(crate) stood: AtomicU64,
-    /// Is about to stop: takes no proposals as the leader, and does not stand for election.
+    /// Hands its lead over, or has done so: takes no proposals as the leader, and does not stand for election.
     pub(crate) resigning: AtomicBool,
+    /// Is about to stop: nobody should hand the lead over to it.
+    pub(crate) leaving: AtomicBool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -141,7 +143,7 @@ impl Member {
         }
     }
 
-    /// Whether this member is about to stop.
+    /// Whether another shall lead.
     pub(crate) fn resigns(&self) -> bool {
         self.resigning.load(Relaxed)
     }

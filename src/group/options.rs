@@ -125,6 +125,11 @@ impl Timing {
         self.election_min / 4
     }
 
+    /// How long one step of a hand-over may take: a question to another member, and what that writes to its disk.
+    pub(crate) fn hand_over(self) -> Duration {
+        self.election_min * 2
+    }
+
     /// How long after it was heard a leader still counts as in touch; also how old a quorum's acknowledgement may be.
     /// Twice the lease, because heartbeats come each one and a half intervals and may be late once.
     pub(crate) fn in_touch(self) -> Duration {

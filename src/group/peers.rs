@@ -36,6 +36,8 @@ struct Seen {
     heard: Option<Instant>,
     /// Whom it hears itself, by its last answer.
     hears: BTreeSet<AgentId>,
+    /// Said that it is about to stop.
+    leaving: bool,
     /// A ping is on its way.
     asking: bool,
 }
@@ -52,11 +54,12 @@ impl Watched {
         due.copied().collect()
     }
 
-    pub(crate) fn answered(&self, peer: AgentId, hears: BTreeSet<AgentId>, now: Instant) {
+    pub(crate) fn answered(&self, peer: AgentId, hears: BTreeSet<AgentId>, leaving: bool, now: Instant) {
         if let Some(seen) = self.table().get_mut(&peer) {
             seen.judge.answered(now);
             seen.heard = Some(now);
             seen.hears = hears;
+            seen.leaving = leaving;
             seen.asking = false;
         }
     }
@@ -103,6 +106,13 @@ impl Watched {
         table.iter().map(judge).collect()
     }
 
+    /// Who answers, and does not mean to stop.
+    pub(crate) fn stay(&self) -> BTreeSet<AgentId> {
+        let table = self.table();
+        let stay = table.iter().filter(|(_, seen)| seen.judge.verdict() == Verdict::Up && !seen.leaving);
+        stay.map(|(peer, _)| *peer).collect()
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<AgentId, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,7 +120,7 @@ impl Watched {
 
 impl Seen {
     fn new(now: Instant) -> Self {
-        Self { judge: Judge::new(now), heard: None, hears: BTreeSet::new(), asking: false }
+        Self { judge: Judge::new(now), heard: None, hears: BTreeSet::new(), leaving: false, asking: false }
     }
 }
 
@@ -137,7 +147,7 @@ pub(crate) async fn run(member: Arc<Member>) {
                 match answer {
                     Some(answer) => {
                         let hears = answer.hears.iter().filter_map(|id| id.parse().ok()).collect();
-                        member.watched.answered(peer, hears, now);
+                        member.watched.answered(peer, hears, answer.leaving, now);
                     }
                     None => member.watched.missed(peer, now),
                 }
@@ -188,13 +198,15 @@ mod tests {
         assert_eq!(watched.due(&agents(&[2, 3]), now), [], "each has a ping on its way");
         for _ in 0..10 {
             now += PING_EVERY;
-            watched.answered(b, agents(&[3]), now);
+            watched.answered(b, agents(&[3]), false, now);
             watched.missed(c, now);
         }
         assert_eq!(watched.judged()[&c].0, Verdict::Suspect);
         assert_eq!(watched.in_touch(&agents(&[1, 2, 3]), AgentId::from_random(1)), 2);
         assert_eq!(watched.hears(now), [b]);
-        watched.answered(b, agents(&[]), now);
+        assert_eq!(watched.stay(), agents(&[2]), "{c} does not answer");
+        watched.answered(b, agents(&[]), true, now);
+        assert_eq!(watched.stay(), agents(&[]));
         assert_eq!(watched.judged()[&c], (Verdict::Down, "silent to all members"));
         // Who left the group is forgotten.
         watched.due(&agents(&[2]), now);

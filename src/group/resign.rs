@@ -20,7 +20,7 @@ use openraft::{
 };
 use tokio::time::{sleep, timeout};
 use tonic::{Request, Status};
-use warren_core::{id::AgentId, state::Verdict};
+use warren_core::id::AgentId;
 use warren_wire::v1::HandOverRequest;
 
 use crate::{
@@ -29,41 +29,44 @@ use crate::{
     raft::{LogId, Metrics, Roster, Types, Vote, agent},
 };
 
-/// How long the leader waits for a successor that has everything.
-const READY_WITHIN: Duration = Duration::from_millis(500);
-/// How long one voter may take to keep its promise on its disk.
-const YIELD_WITHIN: Duration = Duration::from_millis(500);
-/// How long the successor may take to be elected.
-const ELECTED_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The voter that has all of the leader's log, if one has: the first of those that answer.
+/// The voter that has all of the leader's log, if one has: the first of those that are able.
 fn successor(
     metrics: &Metrics,
     roster: &Roster,
     me: AgentId,
-    answers: impl Fn(&AgentId) -> bool,
+    able: impl Fn(&AgentId) -> bool,
 ) -> Option<AgentId> {
     let replication = metrics.replication.as_ref()?;
     let whole = |id: &AgentId| {
         let matched = replication.get(&id.number()).and_then(|matched| *matched);
         matched.map(|matched| matched.index) == metrics.last_log_index
     };
-    roster.voters.iter().copied().find(|voter| *voter != me && answers(voter) && whole(voter))
+    roster.voters.iter().copied().find(|voter| *voter != me && able(voter) && whole(voter))
 }
 
-/// Gives the title to another voter, if this member leads and one is there. It does not stand for election again.
+/// Gives the title to another voter, if this member leads and one is there; then it does not stand for election again.
+/// Otherwise it goes on as before, until it stops.
 pub(crate) async fn resign(member: &Arc<Member>) {
+    member.leaving.store(true, Relaxed);
     member.resigning.store(true, Relaxed);
+    if !hand_over(member).await {
+        member.resigning.store(false, Relaxed);
+    }
+}
+
+/// Whether the successor has taken the title, or is about to.
+async fn hand_over(member: &Arc<Member>) -> bool {
     let metrics = member.metrics();
     if metrics.state != ServerState::Leader || Roster::of(&metrics.membership_config).voters.len() < 2 {
-        return;
+        return false;
     }
     let begun = Instant::now();
     let term = metrics.current_term;
-    let Ok(Some(heir)) = timeout(READY_WITHIN, find(member)).await else {
+    let Ok(Some(heir)) = timeout(member.timing.hand_over(), find(member)).await else {
         tracing::info!("nobody to hand the lead over to: the others will miss this member first");
-        return;
+        return false;
     };
     let roster = member.roster();
     let others = roster.voters.iter().filter(|voter| ![heir, member.me()].contains(voter));
@@ -72,17 +75,19 @@ pub(crate) async fn resign(member: &Arc<Member>) {
     // The heir and this member are two more.
     if yielded + 2 < roster.majority() || promise(member, heir, term).await.is_err() {
         tracing::info!("too few voters yield: the others will miss this member first");
-        return;
+        return false;
     }
-    if ask(member, &roster, heir, heir, term).await {
+    let stands = ask(member, &roster, heir, heir, term).await;
+    if stands {
         let elected = async {
             while member.metrics().current_leader.and_then(agent).is_none() {
                 sleep(LOOK_EVERY).await;
             }
         };
-        let elected = timeout(ELECTED_WITHIN, elected).await.is_ok();
+        let elected = timeout(member.timing.hand_over() * 2, elected).await.is_ok();
         tracing::info!(to = %heir, elected, took = ?begun.elapsed(), "lead handed over");
     }
+    stands
 }
 
 /// Waits for all that was proposed to be decided, and for a voter that has it.
@@ -93,9 +98,9 @@ async fn find(member: &Member) -> Option<AgentId> {
             return None;
         }
         let decided = metrics.last_applied.map(|id| id.index) == metrics.last_log_index;
-        let judged = member.watched.judged();
-        let answers = |id: &AgentId| judged.get(id).is_some_and(|(verdict, _)| *verdict == Verdict::Up);
-        let heir = successor(&metrics, &Roster::of(&metrics.membership_config), member.me(), answers);
+        let stay = member.watched.stay();
+        let roster = Roster::of(&metrics.membership_config);
+        let heir = successor(&metrics, &roster, member.me(), |voter| stay.contains(voter));
         if decided && heir.is_some() {
             return heir;
         }
@@ -108,9 +113,10 @@ async fn ask(member: &Member, roster: &Roster, voter: AgentId, heir: AgentId, te
     let Some(seat) = roster.seats.get(&voter) else { return false };
     let envelope = member.pool.envelope(voter, member.log.mark(), seat.log);
     let mut request = Request::new(HandOverRequest { envelope, to: heir.to_string(), term });
-    request.set_timeout(YIELD_WITHIN);
+    let within = member.timing.hand_over();
+    request.set_timeout(within);
     let mut client = member.pool.client(voter, &seat.address);
-    match timeout(YIELD_WITHIN, client.hand_over(request)).await {
+    match timeout(within, client.hand_over(request)).await {
         Ok(Ok(_)) => true,
         Ok(Err(status)) => {
             tracing::debug!(%voter, %status, "voter does not yield");
@@ -136,6 +142,9 @@ pub(crate) async fn take(
         )));
     }
     if heir == member.me() {
+        if member.leaving.load(Relaxed) {
+            return Err(Status::failed_precondition(format!("{heir} is about to stop itself")));
+        }
         ballot::stand(member).await;
         return Ok(());
     }
@@ -153,7 +162,7 @@ async fn promise(member: &Member, heir: AgentId, term: u64) -> Result<(), Status
         entries: Vec::new(),
         leader_commit: None,
     };
-    match timeout(YIELD_WITHIN, member.raft.append_entries(promise)).await {
+    match timeout(member.timing.hand_over(), member.raft.append_entries(promise)).await {
         Ok(Ok(AppendEntriesResponse::Conflict)) => Ok(()),
         Ok(Ok(_)) => Err(Status::failed_precondition("this member has promised its vote to another")),
         Ok(Err(error)) => Err(Status::unavailable(error.to_string())),

@@ -1,7 +1,7 @@
 //! The Peer conversation, served by each member to the others.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -262,6 +262,7 @@ impl Peer for PeerService {
             applied: self.member.current.borrow().applied.map_or(0, |id| id.index),
             hears: self.member.watched.hears(now).iter().map(ToString::to_string).collect(),
             last_log: last_log.unwrap_or_default(),
+            leaving: self.member.leaving.load(Relaxed),
         }))
     }
 }
