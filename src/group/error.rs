@@ -9,7 +9,7 @@ use warren_core::id::{AgentId, GroupId};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    #[error("cannot make the folder {}", path.display())]
+    #[error("cannot use the folder {}", path.display())]
     Folder { path: PathBuf, source: io::Error },
     #[error("{} is open in another process: stop it, or give this agent its own data folder", path.display())]
     InUse { path: PathBuf },

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -33,6 +33,9 @@ const CACHE_BYTES: usize = 2 << 20;
 /// The newest format that this program reads. Older programs would take part in an epoch that is over, so that a file which
 /// knows of a later one has the second; all others have the first.
 const FORMAT: u32 = 2;
+
+/// Name of the file that is locked for as long as the log is in use.
+const LOCK: &str = "group.lock";
 
 const OWNER: &str = "owner";
 const VOTE: &str = "vote";
@@ -113,6 +116,8 @@ pub(super) struct Disk {
     db: Option<Database>,
     open: Opener,
     unsynced: Unsynced,
+    /// Let go after the database is.
+    _lock: Option<File>,
 }
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
@@ -150,13 +155,14 @@ impl Disk {
     pub(super) fn open(dir: &Path, path: &Path) -> Result<Self, OpenError> {
         let folder = |source| OpenError::Folder { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(folder)?;
+        let lock = lock(dir, path)?;
         let (unsynced, file) = (Unsynced::default(), path.to_owned());
         let watched = unsynced.clone();
         let open = Box::new(move || database(FileBackend::new(private(&file)?)?, &watched));
         let opened = Self::first(open, unsynced);
         // The folder must remember the new file too, or a power cut takes the whole log.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder)?;
-        opened.map_err(|error| match error {
+        opened.map(|disk| Self { _lock: Some(lock), ..disk }).map_err(|error| match error {
             DiskError::Database(redb::Error::DatabaseAlreadyOpen) => {
                 OpenError::InUse { path: path.to_owned() }
             }
@@ -177,7 +183,7 @@ impl Disk {
         txn.open_table(LOG).map_err(redb::Error::from)?;
         txn.open_table(META).map_err(redb::Error::from)?;
         txn.commit().map_err(redb::Error::from)?;
-        Ok(Self { db: Some(db), open, unsynced })
+        Ok(Self { db: Some(db), open, unsynced, _lock: None })
     }
 
     /// Writes down whose log this is, or checks that it is the caller's.
@@ -302,6 +308,18 @@ fn private(path: &Path) -> Result<File, StorageError> {
     options.open(path).map_err(StorageError::Io)
 }
 
+/// The database locks its own file, and lets go each time that it is opened anew on a full disk.
+fn lock(dir: &Path, path: &Path) -> Result<File, OpenError> {
+    let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOCK));
+    let unusable = |source| OpenError::Folder { path: dir.to_owned(), source };
+    let file = open().map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
 fn begin(db: &Database) -> Result<redb::WriteTransaction, redb::Error> {
     let mut txn = db.begin_write()?;
     txn.set_two_phase_commit(true);
@@ -355,4 +373,22 @@ pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, DiskE
 
 pub(super) fn from_json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, DiskError> {
     serde_json::from_slice(bytes).map_err(|source| DiskError::Format { what: what.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::FILE, *};
+
+    #[test]
+    fn nobody_else_opens_the_log_while_its_disk_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mut disk = Disk::open(dir.path(), &path).unwrap();
+        // As after a write that found no space.
+        disk.db = None;
+        let second = Disk::open(dir.path(), &path);
+        assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
+        drop(disk);
+        Disk::open(dir.path(), &path).unwrap();
+    }
 }
