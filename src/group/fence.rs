@@ -1,7 +1,8 @@
 //! Which calls between members count: those of the group's present epoch, between logs that know each other.
 //!
-//! The epoch is 1 from the founding on, and one more after each recovery (`warren recover`), which makes one member the
-//! whole group: members of an earlier epoch are out. And each log has a number of its own, drawn when its file is made: a
+//! The epoch is 1 from the founding on, and a later one after each recovery (`warren recover`), which makes one member the
+//! whole group: members of an earlier epoch are out. Should several survivors be recovered, each one's epoch is another, as
+//! it ends in digits of its log's number: the latest is the group, and the others are out. And each log has a number of its own, drawn when its file is made: a
 //! member that lost its file comes back with another number, has forgotten what it had voted for, and is refused under its
 //! old id.
 //!
@@ -24,6 +25,17 @@ const EPOCH: &str = "warren-epoch";
 pub(crate) struct Mark {
     pub(crate) epoch: u64,
     pub(crate) log: u64,
+}
+
+/// Recoveries are counted in millions of the epoch.
+const RECOVERY: u64 = 1_000_000;
+
+impl Mark {
+    /// The epoch that a recovery of this log begins, if it has heard of none later than `heard`.
+    pub(crate) fn after(self, heard: Option<u64>) -> u64 {
+        let recoveries = self.epoch.max(heard.unwrap_or(0)) / RECOVERY;
+        (recoveries + 1) * RECOVERY + self.log % RECOVERY
+    }
 }
 
 /// One call, as the addressee sees it.
@@ -136,6 +148,17 @@ mod tests {
         // An older program is of the first epoch.
         assert_eq!(judge((1, 5), (0, 0), 0, 6, false), Ok(()));
         assert_eq!(judge((2, 5), (0, 0), 0, 6, false), past(CALLER, 1, 2));
+    }
+
+    #[test]
+    fn two_survivors_begin_different_epochs() {
+        let mark = |epoch, log| Mark { epoch, log };
+        assert_eq!(mark(1, 7_000_042).after(None), 1_000_042);
+        assert_ne!(mark(1, 41).after(None), mark(1, 42).after(None));
+        // Always later than what is known, also when earlier programs counted in ones.
+        assert_eq!(mark(1_999_999, 3).after(None), 2_000_003);
+        assert_eq!(mark(1, 3).after(Some(2_000_007)), 3_000_003);
+        assert_eq!(mark(5, 3).after(Some(6)), 1_000_003);
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn read(group: GroupId, me: AgentId, remains: &Remains) -> (Recovery, BTreeMap<A
         group,
         me,
         epoch: remains.mark.epoch,
-        next_epoch: remains.mark.epoch.max(remains.superseded.unwrap_or(0)) + 1,
+        next_epoch: remains.mark.after(remains.superseded),
         alone: voters.iter().eq([&me]) && !roster.joint && remains.superseded.is_none(),
         voter: voters.contains(&me),
         superseded: remains.superseded,

@@ -34,7 +34,8 @@ fn a_survivor_becomes_the_group_and_a_former_member_stays_out() {
     assert_eq!(unasked.code, 2, "{unasked:?}");
     assert!(unasked.stderr.contains(&format!("out for good: {}", site.agents[1].id)), "{unasked:?}");
     let done = recover(&site, 0, &["--yes"]).ok().try_json().unwrap();
-    assert_eq!((&done["recovered"], &done["next_epoch"]), (&true.into(), &2.into()), "{done}");
+    assert_eq!(done["recovered"], true, "{done}");
+    assert!(done["next_epoch"].as_u64() > Some(1), "{done}");
     assert!(recover(&site, 0, &["--yes"]).ok().stdout.contains("\"recovered\": false"), "twice is once");
 
     site.agents[0].restart();
