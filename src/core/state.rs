@@ -16,8 +16,10 @@ use crate::{
 };
 
 mod apply;
+mod level;
 mod proposal;
 
+pub use level::{Level, LevelError};
 pub use proposal::{
     Accepted, Answer, Change, Command, Proposal, Refusal, RequestId, RequestIdError, VerdictChange,
 };
@@ -40,7 +42,11 @@ pub const TIER_MAX: u8 = 9;
 
 /// Everything the members of a group share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupState {
+    /// What all members know.
+    #[serde(default, skip_serializing_if = "Level::is_oldest")]
+    pub level: Level,
     pub revision: Revision,
     pub config: GroupConfig,
     /// The revision at which each resource last changed; a member serves a resource once it has applied that.
@@ -61,6 +67,7 @@ pub struct GroupState {
 
 /// An agent as its group sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Member {
     pub name: String,
     /// Where the other members reach it, `host:port`.
@@ -123,6 +130,7 @@ impl Verdict {
 
 /// A verdict with its time and reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Judged {
     pub verdict: Verdict,
     /// Milliseconds since the Unix epoch, by the leader's clock.
@@ -134,6 +142,7 @@ pub struct Judged {
 
 /// One committed config change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HistoryEntry {
     pub revision: Revision,
     pub author: String,

@@ -14,7 +14,7 @@ use tokio::{
 };
 use warren_core::{
     id::AgentId,
-    state::{Accepted, Answer, Command, Proposal, Refusal, RequestId},
+    state::{Accepted, Answer, Command, Level, Proposal, Refusal, RequestId},
 };
 
 use crate::{
@@ -33,6 +33,8 @@ pub(crate) struct Newcomer {
     pub(crate) agent: AgentId,
     pub(crate) seat: Seat,
     pub(crate) version: String,
+    /// What its program knows.
+    pub(crate) level: Level,
 }
 
 /// Makes an agent a member, or writes down what has changed about one. Does nothing when nothing has. Refused to one
@@ -43,9 +45,14 @@ pub(crate) async fn admit(
     deadline: Instant,
 ) -> Result<Result<Roster, Refusal>, Denied> {
     let _changing = lock(member, deadline).await?;
-    let Newcomer { agent, seat, version } = newcomer;
+    let Newcomer { agent, seat, version, level: known } = newcomer;
     if member.state().departed.contains(agent) {
         return Ok(Err(Refusal::Departed(*agent)));
+    }
+    // Under the lock: the level is not raised meanwhile.
+    let level = member.state().level;
+    if *known < level {
+        return Ok(Err(Refusal::Outdated { known: *known, level }));
     }
     let known = member.roster().seats.remove(agent);
     let mut seat = seat.clone();
@@ -82,7 +89,7 @@ pub(crate) async fn record(
     newcomer: &Newcomer,
     deadline: Instant,
 ) -> Result<Answer, Denied> {
-    let Newcomer { agent, seat, version } = newcomer.clone();
+    let Newcomer { agent, seat, version, .. } = newcomer.clone();
     let command = Command::Join { member: agent, name: seat.name, peer_address: seat.address, version };
     write_own(member, command, deadline).await
 }

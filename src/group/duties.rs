@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval};
 use warren_core::{
     id::AgentId,
-    state::{Command, GroupState, Verdict, VerdictChange},
+    state::{Command, GroupState, Level, Verdict, VerdictChange},
 };
 
 use crate::{
@@ -36,6 +36,8 @@ enum Duty {
     EndJoint,
     /// It counts, but people do not see it.
     Record(AgentId),
+    /// All members know more than the group does.
+    Raise(Level),
     Promote(AgentId),
     /// It has been down for long, and another waits for its vote. It stays a member, and may get a vote again.
     Demote(AgentId),
@@ -43,9 +45,15 @@ enum Duty {
     Unseat(AgentId),
 }
 
-/// The first thing that is due. `steady` are the learners that have kept up for long enough, `gone` the voters that have
-/// been down for long.
-fn due(roster: &Roster, state: &GroupState, steady: &[AgentId], gone: &[AgentId]) -> Option<Duty> {
+/// The first thing that is due. `level` is what every member knows, `steady` are the learners that have kept up for long
+/// enough, `gone` the voters that have been down for long.
+fn due(
+    roster: &Roster,
+    state: &GroupState,
+    level: Level,
+    steady: &[AgentId],
+    gone: &[AgentId],
+) -> Option<Duty> {
     if roster.joint {
         return Some(Duty::EndJoint);
     }
@@ -65,8 +73,16 @@ fn due(roster: &Roster, state: &GroupState, steady: &[AgentId], gone: &[AgentId]
     let leaver = || roster.seats.keys().find(|agent| left(agent));
     unseen
         .map(|agent| Duty::Record(*agent))
+        .or_else(|| (level > state.level).then_some(Duty::Raise(level)))
         .or_else(vote)
         .or_else(|| leaver().map(|agent| Duty::Unseat(*agent)))
+}
+
+/// What the programs of all members know; one that does not answer may know nothing.
+fn common_level(roster: &Roster, me: AgentId, own: Level, others: &BTreeMap<AgentId, Level>) -> Level {
+    let of =
+        |agent: &AgentId| if *agent == me { own } else { others.get(agent).copied().unwrap_or_default() };
+    roster.seats.keys().map(of).min().unwrap_or_default()
 }
 
 /// Since when each learner has kept up without a break.
@@ -166,7 +182,8 @@ async fn act(member: &Arc<Member>, steady: &[AgentId], gone: &[AgentId]) -> Resu
     // Somebody else changes the membership: what is due is not settled.
     let Ok(_changing) = member.changing.try_lock() else { return Ok(()) };
     let roster = member.roster();
-    let Some(duty) = due(&roster, &member.state(), steady, gone) else { return Ok(()) };
+    let level = common_level(&roster, member.me(), member.tuning.level, &member.watched.levels());
+    let Some(duty) = due(&roster, &member.state(), level, steady, gone) else { return Ok(()) };
     tracing::debug!(?duty, "duty");
     let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
     match duty {
@@ -175,7 +192,11 @@ async fn act(member: &Arc<Member>, steady: &[AgentId], gone: &[AgentId]) -> Resu
             let seat = roster.seats.get(&agent).cloned().unwrap_or_default();
             // Its version is not known here; it says so itself when it announces itself next.
             let version = if agent == member.me() { member.options.version.clone() } else { String::new() };
-            change::record(member, &Newcomer { agent, seat, version }, deadline).await.map(drop)
+            change::record(member, &Newcomer { agent, seat, version, level }, deadline).await.map(drop)
+        }
+        Duty::Raise(level) => {
+            tracing::info!(%level, "all members know this feature level: the group works at it from now on");
+            write_own(member, Command::Level { level }, deadline).await.map(drop)
         }
         Duty::Unseat(agent) => change::unseat(member, &roster, agent, deadline).await,
         Duty::Promote(agent) => change::promote(member, agent, deadline).await,
@@ -225,15 +246,34 @@ mod tests {
         state
     }
 
+    fn duty(roster: &Roster, state: &GroupState, steady: &[AgentId], gone: &[AgentId]) -> Option<Duty> {
+        due(roster, state, Level::OLDEST, steady, gone)
+    }
+
+    #[test]
+    fn the_level_is_that_of_the_lowest_member() {
+        let (two, newest) = (roster(&[1, 2], &[1, 2]), Level::NEWEST);
+        let level = |others: &[(u64, Level)]| {
+            common_level(&two, id(1), newest, &others.iter().map(|(n, level)| (id(*n), *level)).collect())
+        };
+        assert_eq!(level(&[(2, newest)]), newest);
+        assert_eq!(level(&[(2, Level::OLDEST)]), Level::OLDEST);
+        assert_eq!(level(&[]), Level::OLDEST, "it does not answer");
+        assert_eq!(due(&two, &state(&[1, 2]), newest, &[], &[]), Some(Duty::Raise(newest)));
+        let mut raised = state(&[1, 2]);
+        raised.level = newest;
+        assert_eq!(due(&two, &raised, newest, &[], &[]), None);
+    }
+
     #[test]
     fn one_thing_at_a_time_and_the_unfinished_first() {
         let joint = Roster { joint: true, ..roster(&[1, 2], &[1]) };
-        assert_eq!(due(&joint, &state(&[1]), &[id(2)], &[]), Some(Duty::EndJoint));
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)], &[]), Some(Duty::Record(id(2))));
-        assert_eq!(due(&roster(&[1], &[1]), &state(&[1, 2]), &[], &[]), None, "nobody is barred unasked");
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)], &[]), Some(Duty::Promote(id(2))));
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[], &[]), None);
-        assert_eq!(due(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[], &[]), None);
+        assert_eq!(duty(&joint, &state(&[1]), &[id(2)], &[]), Some(Duty::EndJoint));
+        assert_eq!(duty(&roster(&[1, 2], &[1]), &state(&[1]), &[id(2)], &[]), Some(Duty::Record(id(2))));
+        assert_eq!(duty(&roster(&[1], &[1]), &state(&[1, 2]), &[], &[]), None, "nobody is barred unasked");
+        assert_eq!(duty(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[id(2)], &[]), Some(Duty::Promote(id(2))));
+        assert_eq!(duty(&roster(&[1, 2], &[1]), &state(&[1, 2]), &[], &[]), None);
+        assert_eq!(duty(&roster(&[1, 2], &[1, 2]), &state(&[1, 2]), &[], &[]), None);
     }
 
     #[test]
@@ -242,35 +282,35 @@ mod tests {
         let leave = Command::Leave { member: id(2) };
         let proposal = Proposal { request: RequestId(9), author: "t".into(), at_ms: 2, command: leave };
         state.apply(&proposal).unwrap();
-        assert_eq!(due(&roster(&[1, 2], &[1]), &state, &[id(2)], &[]), Some(Duty::Unseat(id(2))));
+        assert_eq!(duty(&roster(&[1, 2], &[1]), &state, &[id(2)], &[]), Some(Duty::Unseat(id(2))));
         // One that cannot be unseated now does not keep others from their votes.
         let three = roster(&[1, 2, 3], &[1, 2]);
-        assert_eq!(due(&three, &state, &[], &[]), Some(Duty::Record(id(3))));
+        assert_eq!(duty(&three, &state, &[], &[]), Some(Duty::Record(id(3))));
         let request = RequestId(10);
         let (name, peer_address) = ("a3".to_owned(), "h:1".to_owned());
         let join = Command::Join { member: id(3), name, peer_address, version: String::new() };
         state.apply(&Proposal { request, author: "t".into(), at_ms: 3, command: join }).unwrap();
-        assert_eq!(due(&three, &state, &[id(3)], &[]), Some(Duty::Promote(id(3))));
-        assert_eq!(due(&three, &state, &[], &[]), Some(Duty::Unseat(id(2))));
+        assert_eq!(duty(&three, &state, &[id(3)], &[]), Some(Duty::Promote(id(3))));
+        assert_eq!(duty(&three, &state, &[], &[]), Some(Duty::Unseat(id(2))));
     }
 
     #[test]
     fn the_sixth_member_stays_a_learner() {
         let all = [1, 2, 3, 4, 5, 6];
-        assert_eq!(due(&roster(&all, &all[..5]), &state(&all), &[id(6)], &[]), None);
-        assert_eq!(due(&roster(&all, &all[..4]), &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
+        assert_eq!(duty(&roster(&all, &all[..5]), &state(&all), &[id(6)], &[]), None);
+        assert_eq!(duty(&roster(&all, &all[..4]), &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
     }
 
     #[test]
     fn a_dead_voters_place_goes_to_one_that_waits() {
         let all = [1, 2, 3, 4, 5, 6];
         let full = roster(&all, &all[..5]);
-        assert_eq!(due(&full, &state(&all), &[id(6)], &[id(2)]), Some(Duty::Demote(id(2))));
-        assert_eq!(due(&full, &state(&all), &[], &[id(2)]), None, "nobody waits: it may come back");
+        assert_eq!(duty(&full, &state(&all), &[id(6)], &[id(2)]), Some(Duty::Demote(id(2))));
+        assert_eq!(duty(&full, &state(&all), &[], &[id(2)]), None, "nobody waits: it may come back");
         let freed = roster(&all, &[1, 3, 4, 5]);
-        assert_eq!(due(&freed, &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
+        assert_eq!(duty(&freed, &state(&all), &[id(6)], &[]), Some(Duty::Promote(id(6))));
         let small = roster(&[1, 2, 3], &[1, 2]);
-        assert_eq!(due(&small, &state(&[1, 2, 3]), &[id(3)], &[id(2)]), Some(Duty::Promote(id(3))));
+        assert_eq!(duty(&small, &state(&[1, 2, 3]), &[id(3)], &[id(2)]), Some(Duty::Promote(id(3))));
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub enum OpenError {
         path.display()
     )]
     Damaged { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "{} holds what this program does not know: a newer one has written to it, start that again",
+        path.display()
+    )]
+    Newer { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("there is no group's log at {}: its agent has never been a member", path.display())]
     NoLog { path: PathBuf },
     #[error(

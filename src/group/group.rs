@@ -24,7 +24,7 @@ use warren_wire::v1::peer_server::PeerServer;
 use crate::{
     ballot, duties,
     error::{JoinError, OpenError, ProposeError},
-    fence, join,
+    fence, join, level,
     member::{Heard, Member, PROPOSALS_MAX},
     metrics::GROUP_PROPOSALS_TOTAL,
     network::Network,
@@ -103,6 +103,7 @@ impl Group {
         tasks.spawn(peers::run(member.clone()));
         tasks.spawn(duties::run(member.clone()));
         tasks.spawn(fence::run(member.clone()));
+        tasks.spawn(level::run(member.clone()));
         Ok(Self { member, view: views, ended: end, writer: store.writer, tasks })
     }
 

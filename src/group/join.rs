@@ -128,8 +128,8 @@ async fn round(member: &Arc<Member>, peers: &[(AgentId, String)], deadline: Inst
 }
 
 async fn admit_self(member: &Arc<Member>, deadline: Instant) -> Round {
-    let newcomer =
-        Newcomer { agent: member.me(), seat: member.seat(), version: member.options.version.clone() };
+    let (version, level) = (member.options.version.clone(), member.tuning.level);
+    let newcomer = Newcomer { agent: member.me(), seat: member.seat(), version, level };
     match change::admit(member, &newcomer, deadline).await {
         Ok(Ok(_)) => Round::In,
         Ok(Err(refusal)) => {
@@ -172,6 +172,7 @@ async fn ask(member: &Member, peer: AgentId, address: &str, deadline: Instant) -
         name: member.options.name.clone(),
         peer_address: member.options.peer_address.clone(),
         version: member.options.version.clone(),
+        level: member.tuning.level.number(),
     });
     request.set_timeout(ASK_DEADLINE);
     let mut client = member.pool.stranger(peer, address);

@@ -5,7 +5,7 @@
 //!   propose ──▶ proposing ──▶ leader's Raft ──▶ store (log, fsync) ──▶ machine (GroupState) ──▶ view ──▶ watch
 //!                  │ forwards once               ▲
 //!                  ▼                             │
-//!   Peer service ◀── network (pooled channels) ──┘          tasks: peers (pings), duties (leader), ballot, view
+//!   Peer service ◀── network (pooled channels) ──┘          tasks: peers (pings), duties (leader), ballot, view, ...
 //! ```
 //! Architecture invariant: what a proposal changes is decided by `warren_core::state` alone. Here is only how proposals
 //! get an order, survive, and reach every member.
@@ -18,6 +18,7 @@ mod fence;
 mod group;
 mod join;
 mod judge;
+mod level;
 mod member;
 pub mod metrics;
 mod network;

@@ -4,7 +4,10 @@ use std::{fmt::Debug, path::PathBuf, str::FromStr, time::Duration};
 
 use thiserror::Error;
 use tonic::transport::Channel;
-use warren_core::id::{AgentId, GroupId};
+use warren_core::{
+    id::{AgentId, GroupId},
+    state::Level,
+};
 
 /// Who this member is and where it keeps the log.
 #[derive(Debug, Clone)]
@@ -31,12 +34,19 @@ pub(crate) struct Tuning {
     pub(crate) log_keep: u64,
     /// A voter that is down for so long loses its vote to a member that waits for one.
     pub(crate) replace_after: Duration,
+    /// What this member's program knows.
+    pub(crate) level: Level,
 }
 
 impl Default for Tuning {
     /// A thousand entries replay in well under a second; a machine is back from a restart within minutes.
     fn default() -> Self {
-        Self { snapshot_every: 1_000, log_keep: 100, replace_after: Duration::from_secs(300) }
+        Self {
+            snapshot_every: 1_000,
+            log_keep: 100,
+            replace_after: Duration::from_secs(300),
+            level: Level::NEWEST,
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::TaskTracker;
 use tonic::Request;
-use warren_core::{id::AgentId, state::Verdict};
+use warren_core::{
+    id::AgentId,
+    state::{Level, Verdict},
+};
 use warren_wire::v1;
 
 use crate::{
@@ -34,12 +37,30 @@ struct Seen {
     judge: Judge,
     /// Last sign of life: its answer to our ping, or its ping.
     heard: Option<Instant>,
-    /// Whom it hears itself, by its last answer.
-    hears: BTreeSet<AgentId>,
-    /// Said that it is about to stop.
-    leaving: bool,
+    said: Said,
     /// A ping is on its way.
     asking: bool,
+}
+
+/// What a member says of itself in answer to a ping.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// Whom it hears itself.
+    pub(crate) hears: BTreeSet<AgentId>,
+    /// It is about to stop.
+    pub(crate) leaving: bool,
+    /// What its program knows.
+    pub(crate) level: Level,
+}
+
+impl Said {
+    fn read(answer: &v1::PingResponse) -> Self {
+        Self {
+            hears: answer.hears.iter().filter_map(|id| id.parse().ok()).collect(),
+            leaving: answer.leaving,
+            level: Level::known_to(answer.level),
+        }
+    }
 }
 
 impl Watched {
@@ -54,12 +75,11 @@ impl Watched {
         due.copied().collect()
     }
 
-    pub(crate) fn answered(&self, peer: AgentId, hears: BTreeSet<AgentId>, leaving: bool, now: Instant) {
+    pub(crate) fn answered(&self, peer: AgentId, said: Said, now: Instant) {
         if let Some(seen) = self.table().get_mut(&peer) {
             seen.judge.answered(now);
             seen.heard = Some(now);
-            seen.hears = hears;
-            seen.leaving = leaving;
+            seen.said = said;
             seen.asking = false;
         }
     }
@@ -67,7 +87,9 @@ impl Watched {
     pub(crate) fn missed(&self, peer: AgentId, now: Instant) {
         if let Some(seen) = self.table().get_mut(&peer) {
             seen.judge.missed(now);
-            seen.hears.clear();
+            seen.said.hears.clear();
+            // It may come back as another program.
+            seen.said.level = Level::OLDEST;
             seen.asking = false;
         }
     }
@@ -100,7 +122,7 @@ impl Watched {
     pub(crate) fn judged(&self) -> BTreeMap<AgentId, (Verdict, &'static str)> {
         let table = self.table();
         let judge = |(peer, seen): (&AgentId, &Seen)| {
-            let witnesses = table.values().filter(|other| other.hears.contains(peer)).count();
+            let witnesses = table.values().filter(|other| other.said.hears.contains(peer)).count();
             (*peer, weigh(seen.judge.verdict(), witnesses))
         };
         table.iter().map(judge).collect()
@@ -109,8 +131,15 @@ impl Watched {
     /// Who answers, and does not mean to stop.
     pub(crate) fn stay(&self) -> BTreeSet<AgentId> {
         let table = self.table();
-        let stay = table.iter().filter(|(_, seen)| seen.judge.verdict() == Verdict::Up && !seen.leaving);
+        let stay = table.iter().filter(|(_, seen)| seen.judge.verdict() == Verdict::Up && !seen.said.leaving);
         stay.map(|(peer, _)| *peer).collect()
+    }
+
+    /// What the programs know of those that answer.
+    pub(crate) fn levels(&self) -> BTreeMap<AgentId, Level> {
+        let table = self.table();
+        let up = table.iter().filter(|(_, seen)| seen.judge.verdict() == Verdict::Up);
+        up.map(|(peer, seen)| (*peer, seen.said.level)).collect()
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<AgentId, Seen>> {
@@ -120,7 +149,7 @@ impl Watched {
 
 impl Seen {
     fn new(now: Instant) -> Self {
-        Self { judge: Judge::new(now), heard: None, hears: BTreeSet::new(), leaving: false, asking: false }
+        Self { judge: Judge::new(now), heard: None, said: Said::default(), asking: false }
     }
 }
 
@@ -146,8 +175,7 @@ pub(crate) async fn run(member: Arc<Member>) {
                 let now = Instant::now();
                 match answer {
                     Some(answer) => {
-                        let hears = answer.hears.iter().filter_map(|id| id.parse().ok()).collect();
-                        member.watched.answered(peer, hears, answer.leaving, now);
+                        member.watched.answered(peer, Said::read(&answer), now);
                     }
                     None => member.watched.missed(peer, now),
                 }
@@ -198,14 +226,14 @@ mod tests {
         assert_eq!(watched.due(&agents(&[2, 3]), now), [], "each has a ping on its way");
         for _ in 0..10 {
             now += PING_EVERY;
-            watched.answered(b, agents(&[3]), false, now);
+            watched.answered(b, Said { hears: agents(&[3]), ..Said::default() }, now);
             watched.missed(c, now);
         }
         assert_eq!(watched.judged()[&c].0, Verdict::Suspect);
         assert_eq!(watched.in_touch(&agents(&[1, 2, 3]), AgentId::from_random(1)), 2);
         assert_eq!(watched.hears(now), [b]);
         assert_eq!(watched.stay(), agents(&[2]), "{c} does not answer");
-        watched.answered(b, agents(&[]), true, now);
+        watched.answered(b, Said { leaving: true, ..Said::default() }, now);
         assert_eq!(watched.stay(), agents(&[]));
         assert_eq!(watched.judged()[&c], (Verdict::Down, "silent to all members"));
         // Who left the group is forgotten.

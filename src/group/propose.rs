@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Request;
 use warren_core::{
     id::AgentId,
-    state::{Accepted, Answer, Command, Proposal, RequestId},
+    state::{Accepted, Answer, Command, Proposal, Refusal, RequestId},
 };
 use warren_wire::v1::{PeerProposal, peer_answer::Outcome};
 
@@ -145,7 +145,13 @@ pub(crate) async fn decide(member: &Arc<Member>, ask: &Ask, deadline: Instant) -
         }
     }
     match ask {
-        Ask::Propose(proposal) => write(member, proposal.clone(), deadline).await.map(Told::Answer),
+        Ask::Propose(proposal) => {
+            let (needs, level) = (proposal.command.level(), member.state().level);
+            if needs > level {
+                return Ok(Told::Answer(Err(Refusal::Level { needs, level })));
+            }
+            write(member, proposal.clone(), deadline).await.map(Told::Answer)
+        }
         Ask::Remove { request, author, member: leaver } => {
             change::remove(member, *request, author, *leaver, deadline).await.map(Told::Answer)
         }

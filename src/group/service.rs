@@ -10,7 +10,10 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
-use warren_core::{id::AgentId, state::Refusal};
+use warren_core::{
+    id::AgentId,
+    state::{Level, Refusal},
+};
 use warren_wire::v1::{self, peer_server::Peer};
 
 use crate::{
@@ -109,12 +112,26 @@ impl PeerService {
         }
     }
 
+    /// Reads what is to go into the log. A member that does not know what another of its group knows must not go on
+    /// without it, nor without a word.
+    async fn understood<T: DeserializeOwned>(&self, caller: AgentId, payload: &[u8]) -> Result<T, Status> {
+        let unknown = match serde_json::from_slice(payload) {
+            Ok(read) => return Ok(read),
+            Err(unknown) => unknown,
+        };
+        let told = unreadable(&unknown);
+        if unknown.is_data() && self.member.roster().seats.contains_key(&caller) {
+            self.member.log.give_up(&format!("what {caller} writes"), unknown).await;
+        }
+        Err(told)
+    }
+
     fn has_left(&self, caller: AgentId) -> bool {
         self.member.state().departed.contains(&caller)
     }
 
     fn joining(&self, request: v1::JoinRequest, agent: AgentId) -> Result<Newcomer, Status> {
-        let v1::JoinRequest { envelope, name, peer_address, version } = request;
+        let v1::JoinRequest { envelope, name, peer_address, version, level } = request;
         let fits = |text: &str| text.len() <= TEXT_MAX;
         let port =
             peer_address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
@@ -127,7 +144,8 @@ impl PeerService {
             return Err(Status::invalid_argument("name, address or version is too long"));
         }
         let log = envelope.map_or(0, |envelope| envelope.from_log);
-        Ok(Newcomer { agent, seat: Seat { address: peer_address, name, log }, version })
+        let seat = Seat { address: peer_address, name, log };
+        Ok(Newcomer { agent, seat, version, level: Level::known_to(level) })
     }
 
     fn leader_hint(&self) -> v1::JoinResponse {
@@ -146,7 +164,7 @@ impl Peer for PeerService {
         let caller = self.caller(&request, request.get_ref().envelope.as_ref())?;
         self.of_the_group(caller)?;
         self.adopt(request.get_ref().envelope.as_ref()).await?;
-        let rpc: AppendEntriesRequest<Types> = read(&request.get_ref().payload)?;
+        let rpc: AppendEntriesRequest<Types> = self.understood(caller, &request.get_ref().payload).await?;
         let answer = within(self.member.raft.append_entries(rpc)).await?.map_err(stopped)?;
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.member.heard.leader(Instant::now());
@@ -263,6 +281,7 @@ impl Peer for PeerService {
             hears: self.member.watched.hears(now).iter().map(ToString::to_string).collect(),
             last_log: last_log.unwrap_or_default(),
             leaving: self.member.leaving.load(Relaxed),
+            level: self.member.tuning.level.number(),
         }))
     }
 }
@@ -334,8 +353,11 @@ fn stopped(error: impl std::error::Error) -> Status {
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Status> {
-    serde_json::from_slice(payload)
-        .map_err(|e| Status::invalid_argument(format!("message cannot be read: {e}")))
+    serde_json::from_slice(payload).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> Status {
+    Status::invalid_argument(format!("message cannot be read: {error}"))
 }
 
 fn write<T: Serialize>(value: &T) -> Result<Bytes, Status> {

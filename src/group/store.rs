@@ -81,4 +81,6 @@ mod crash;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod tests;

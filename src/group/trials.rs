@@ -4,6 +4,7 @@ mod growth;
 mod half_way;
 mod hand_over;
 mod harness;
+mod levels;
 mod loss;
 mod recovery;
 mod refusals;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Accepted, Answer, Change, Command, DEPARTED_MAX, GroupState, HISTORY_MAX, HistoryEntry, Intent, Judged,
-    Member, Proposal, REQUESTS_MAX, Refusal, Revision, TIER_MAX, Verdict, VerdictChange, WEIGHT_MAX,
+    Level, Member, Proposal, REQUESTS_MAX, Refusal, Revision, TIER_MAX, Verdict, VerdictChange, WEIGHT_MAX,
 };
 use crate::{
     config::{GroupConfig, RESOURCES_MAX},
@@ -60,6 +60,7 @@ impl GroupState {
             Command::Verdicts { changes } => {
                 changes.iter().for_each(|change| self.set_verdict(change, proposal.at_ms));
             }
+            Command::Level { level } => self.level = self.level.max(*level),
         }
         Ok(())
     }
@@ -148,6 +149,9 @@ impl GroupState {
             self.members.iter().filter(|(other, member)| **other != id && serves(member)).collect();
         if others.is_empty() {
             return Err(Refusal::LastHealthyMember(id));
+        }
+        if self.level < Level::TIERS {
+            return Ok(());
         }
         if !self.members.get(&id).is_some_and(serves) {
             // It takes no sessions, so it is the last one for nothing.
@@ -319,6 +323,7 @@ mod tests {
     #[test]
     fn the_last_that_reaches_a_resource_is_guarded() {
         let mut group = Group::of(3);
+        group.ask(Command::Level { level: Level::NEWEST }).unwrap();
         group.change(create("db", "db:5432")).unwrap();
         let says = |number, verdict| VerdictChange {
             member: agent(number),
@@ -330,6 +335,8 @@ mod tests {
             |number, force| Command::Intent { member: agent(number), intent: Intent::Draining, force };
         let down = vec![says(2, Verdict::Down), says(3, Verdict::Down)];
         group.ask(Command::Verdicts { changes: down }).unwrap();
+        let mut before = Group { state: GroupState { level: Level::OLDEST, ..group.state.clone() }, ..group };
+        before.ask(drain(1, false)).unwrap();
         let last = Refusal::LastToReach { member: agent(1), resource: name("db") };
         assert_eq!(group.ask(drain(1, false)), Err(last));
         group.ask(drain(2, false)).unwrap();

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use super::{Intent, Member, Revision, Verdict};
+use super::{Intent, Level, Member, Revision, Verdict};
 use crate::{
     config::{GroupConfig, Resource},
     id::{AgentId, Name},
@@ -17,6 +17,7 @@ pub struct RequestId(pub u128);
 
 /// One entry of the group's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Proposal {
     pub request: RequestId,
     /// Who asks, for history and audit: a user's name, or `agent agt-…`.
@@ -26,8 +27,9 @@ pub struct Proposal {
     pub command: Command,
 }
 
+/// What is added here or in a [`Change`] needs a [`Level`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Changes the config, and so the revision. Refused as stale when `expected` is given and is not the current one.
     Config { expected: Option<Revision>, change: Change },
@@ -44,10 +46,12 @@ pub enum Command {
     Leave { member: AgentId },
     /// Changes of verdict, gathered over a short time.
     Verdicts { changes: Vec<VerdictChange> },
+    /// All members know this much by now.
+    Level { level: Level },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
     /// Fails when the name is taken.
     CreateResource {
@@ -73,6 +77,7 @@ pub enum Change {
 
 /// A verdict about a member (`resource` absent) or about a resource as that member sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VerdictChange {
     pub member: AgentId,
     pub resource: Option<Name>,
@@ -120,6 +125,15 @@ pub enum Refusal {
     Tier(u8),
     #[error("a group holds at most {0} resources")]
     TooManyResources(usize),
+    /// Never enters the log.
+    #[error(
+        "this needs feature level {needs}, and the group works at {level}: upgrade all of its agents, and revoke those that \
+         are gone"
+    )]
+    Level { needs: Level, level: Level },
+    /// Never enters the log.
+    #[error("the group works at feature level {level}, and this agent's program knows {known}: upgrade it")]
+    Outdated { known: Level, level: Level },
 }
 
 impl Refusal {
@@ -137,6 +151,8 @@ impl Refusal {
             Self::Weight(_) => "weight",
             Self::Tier(_) => "tier",
             Self::TooManyResources(_) => "too_many_resources",
+            Self::Level { .. } => "level",
+            Self::Outdated { .. } => "outdated",
         }
     }
 }

@@ -15,7 +15,10 @@ use redb::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
-use warren_core::id::{AgentId, GroupId};
+use warren_core::{
+    id::{AgentId, GroupId},
+    state::Level,
+};
 
 use super::{
     backend::{Unsynced, Watched},
@@ -30,9 +33,8 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// The log is read from memory; the cache only has to hold what one transaction touches.
 const CACHE_BYTES: usize = 2 << 20;
-/// The newest format that this program reads. Older programs would take part in an epoch that is over, so that a file which
-/// knows of a later one has the second; all others have the first.
-const FORMAT: u32 = 2;
+/// The newest format that this program reads: that of a group at the newest level.
+const FORMAT: u32 = 2 + Level::NEWEST.number();
 
 /// Name of the file that is locked for as long as the log is in use.
 const LOCK: &str = "group.lock";
@@ -52,8 +54,11 @@ pub(crate) enum DiskError {
     /// Nothing of what was to be written counts, and everything before does: worth another try.
     #[error("no space is left for the group's log: free some")]
     Full(#[source] redb::Error),
-    #[error("`{what}` in the group's log cannot be understood")]
+    #[error("{what} in the group's log cannot be understood")]
     Format { what: String, source: serde_json::Error },
+    /// Well written, and of something that is not known here.
+    #[error("{what} is of a newer program than this agent's: upgrade this agent")]
+    Newer { what: String, source: serde_json::Error },
     #[error("the snapshot in the group's log is damaged: its digest differs")]
     Digest,
     #[error("the group's log has a gap: entry {expected} is missing")]
@@ -73,7 +78,7 @@ impl DiskError {
         match self {
             Self::Database(redb::Error::Corrupted(_)) => true,
             Self::Database(redb::Error::Io(error)) => is_damaged_file(error),
-            Self::Database(_) | Self::Full(_) | Self::Closed => false,
+            Self::Database(_) | Self::Full(_) | Self::Newer { .. } | Self::Closed => false,
             Self::Format { .. } | Self::Digest | Self::Gap { .. } | Self::Uncovered { .. } => true,
         }
     }
@@ -137,16 +142,24 @@ pub(super) struct Owner {
     /// A later epoch, from which this member is shut out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) superseded: Option<u64>,
+    /// At which the group works.
+    #[serde(default)]
+    pub(super) level: Level,
 }
 
 impl Owner {
     pub(super) fn new(group: GroupId, agent: AgentId, log: u64) -> Self {
-        Self { format: 1, group, agent, log, epoch: 0, superseded: None }
+        Self { format: 1, group, agent, log, epoch: 0, superseded: None, level: Level::OLDEST }
     }
 
-    /// As it is written.
+    /// As it is written. Each format keeps those programs out that would do harm: the second those that would take part in
+    /// an epoch that is over, each further one those that do not know a level.
     pub(super) fn bytes(&self) -> Result<Vec<u8>, DiskError> {
-        let format = if self.epoch > 1 || self.superseded.is_some() { FORMAT } else { 1 };
+        let epochs = self.epoch > 1 || self.superseded.is_some();
+        let format = match self.level {
+            Level::OLDEST => 1 + u32::from(epochs),
+            level => 2 + level.number(),
+        };
         json(OWNER, &Self { format, ..self.clone() })
     }
 }
@@ -289,6 +302,8 @@ pub(super) fn unreadable(path: &Path, error: DiskError) -> OpenError {
     let path = path.to_owned();
     if error.is_damage() {
         OpenError::Damaged { path, source: Box::new(error) }
+    } else if matches!(error, DiskError::Newer { .. }) {
+        OpenError::Newer { path, source: Box::new(error) }
     } else {
         OpenError::Disk { path, source: Box::new(error) }
     }
@@ -368,11 +383,14 @@ fn is_damaged_file(error: &io::Error) -> bool {
 
 /// Our own types always have a JSON form; an error here is a mistake in this program, and ends in a stop with its name.
 pub(super) fn json<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, DiskError> {
-    serde_json::to_vec(value).map_err(|source| DiskError::Format { what: what.to_owned(), source })
+    serde_json::to_vec(value).map_err(|source| DiskError::Format { what: format!("`{what}`"), source })
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, DiskError> {
-    serde_json::from_slice(bytes).map_err(|source| DiskError::Format { what: what.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|source| {
+        let what = format!("`{what}`");
+        if source.is_data() { DiskError::Newer { what, source } } else { DiskError::Format { what, source } }
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use openraft::{
 
 use tokio::sync::watch;
 use tonic::Status;
+use warren_core::state::Level;
 
 use super::{
     disk::{DiskError, Loaded, Owner, Step, json},
@@ -33,6 +34,8 @@ const MESSAGE_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct LogStore {
     memory: Arc<Mutex<Memory>>,
+    /// Held while the owner is written.
+    owning: Arc<tokio::sync::Mutex<()>>,
     /// A later epoch, once this member has heard of one.
     superseded: Arc<watch::Sender<Option<u64>>>,
     writer: Writer,
@@ -59,7 +62,7 @@ impl LogStore {
         let Loaded { vote, purged, committed, log: entries, .. } = loaded;
         let memory = Memory { entries, purged, vote, committed, owner };
         let superseded = Arc::new(watch::Sender::new(None));
-        Self { memory: Arc::new(Mutex::new(memory)), superseded, writer }
+        Self { memory: Arc::new(Mutex::new(memory)), owning: Arc::default(), superseded, writer }
     }
 
     /// Whether this member has ever been part of a group.
@@ -82,11 +85,32 @@ impl LogStore {
         if epoch <= 1 || self.mark().epoch > 0 {
             return Ok(());
         }
-        let owner = Owner { epoch, ..self.memory().owner.clone() };
-        self.writer.durable(Step::Owner(owner.bytes().map_err(Arc::new)?)).await?;
+        self.own(|owner| Owner { epoch, ..owner }).await?;
         tracing::info!(epoch, "the group was recovered before this member came");
+        Ok(())
+    }
+
+    /// Writes down at which level the group works, so that no program that does not know it opens this log.
+    pub(crate) async fn keep_level(&self, level: Level) -> Result<(), Arc<DiskError>> {
+        if self.memory().owner.level >= level {
+            return Ok(());
+        }
+        self.own(|owner| Owner { level, ..owner }).await
+    }
+
+    async fn own(&self, change: impl FnOnce(Owner) -> Owner) -> Result<(), Arc<DiskError>> {
+        let _owning = self.owning.lock().await;
+        let owner = change(self.memory().owner.clone());
+        self.writer.durable(Step::Owner(owner.bytes().map_err(Arc::new)?)).await?;
         self.memory().owner = owner;
         Ok(())
+    }
+
+    /// Ends all writing: `what` a member of this group holds is not known here.
+    pub(crate) async fn give_up(&self, what: &str, source: serde_json::Error) {
+        let error = DiskError::Newer { what: what.to_owned(), source };
+        // An error means that the writing has ended already.
+        let _ = self.writer.give_up(Arc::new(error)).await;
     }
 
     /// Listens to a refusal: does it tell of a later epoch?
@@ -115,8 +139,8 @@ impl LogStore {
 
     /// Writes down that this member is out, so that it does not begin anew.
     pub(crate) async fn keep_superseded(&self) -> Result<(), Arc<DiskError>> {
-        let owner = Owner { superseded: self.superseded(), ..self.memory().owner.clone() };
-        self.writer.durable(Step::Owner(owner.bytes().map_err(Arc::new)?)).await
+        let superseded = self.superseded();
+        self.own(|owner| Owner { superseded, ..owner }).await
     }
 
     /// The last entry, be it in the log or only in a snapshot.

@@ -8,7 +8,7 @@ use warren_wire::v1::{self, peer_client::PeerClient};
 use super::harness::{Plain, SOON, Site, agent};
 use crate::{JoinError, PeerDialer};
 
-fn envelope(group: GroupId, from: AgentId, to: AgentId) -> Option<v1::Envelope> {
+pub(super) fn envelope(group: GroupId, from: AgentId, to: AgentId) -> Option<v1::Envelope> {
     let (group, from, to) = (group.to_string(), from.to_string(), to.to_string());
     Some(v1::Envelope { group, from, to, ..Default::default() })
 }
@@ -88,6 +88,7 @@ async fn nonsense_is_refused_by_name() {
         name: "x".into(),
         peer_address: peer_address.into(),
         version: String::new(),
+        level: 0,
     };
     for address in ["", "host", ":1", "host:0", "host:x"] {
         let refused = client.join(join(address)).await.unwrap_err();
