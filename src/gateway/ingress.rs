@@ -8,8 +8,7 @@
 //! ```text
 //! (store) ─▶ waiting for the address to be free ─▶ listening ─▶ closed when its resource is gone for 10 s, or the
 //!                                                     ▲          store does not have it any more
-//! reserve ─▶ bound, nobody is accepted ─▶ kept in the store ─ commit
-//!                    └─ dropped: freed              └─ released: forgotten
+//! reservation ─────────── commit ─────────────────────┘
 //! ```
 
 use std::{
@@ -18,7 +17,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use thiserror::Error;
@@ -33,17 +32,18 @@ use crate::{
     metrics::SessionMeters,
     registry::Registry,
     sessions::Wanted,
-    store::{ListenAt, ListenerRecord, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 pub(crate) mod accept;
 pub(crate) mod bind;
+mod follow;
 mod keep;
+mod reservation;
 #[cfg(test)]
 mod tests;
 
-/// How long a member that has not heard yet may go on naming a resource that another gateway has closed.
-const LET_GO_FOR: Duration = Duration::from_secs(10);
+pub use reservation::Reservation;
 
 /// Why a resource has no address.
 #[derive(Debug, Error)]
@@ -191,228 +191,9 @@ impl Ingress {
     }
 }
 
-/// An address that is bound for a resource; freed when dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    shared: Arc<Shared>,
-    key: Key,
-    address: SocketAddr,
-    listener: Option<TcpListener>,
-    /// The store has it.
-    kept: bool,
-    /// It listened before, and is left as it was when nothing comes of this.
-    taken_up: bool,
-}
-
-impl Reservation {
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Has the store keep the address: from here on the resource listens there even if we die before the commit. Should
-    /// it never come to exist, the address is given up as that of a resource that is gone.
-    pub async fn keep(&mut self) -> Result<(), IngressError> {
-        if self.kept {
-            return Ok(());
-        }
-        let (group, resource) = self.key.clone();
-        let at = ListenAt::of(self.address, self.shared.host);
-        let record = ListenerRecord { group, resource, at };
-        let kept = self.shared.store.keep_listener(&record).await.map_err(|error| match error {
-            // Of a resource that waits for it to be free.
-            StoreError::Taken { .. } => IngressError::InUse { address: self.address },
-            error => error.into(),
-        })?;
-        if kept != record {
-            // Another gateway was faster.
-            let address = kept.at.on(self.shared.host);
-            return Err(IngressError::Listening { resource: kept.resource, address });
-        }
-        self.kept = true;
-        Ok(())
-    }
-
-    /// Gives the address up, in the store too. One that was taken up stays: whether its resource exists is not said by a
-    /// refusal, and it is closed as that of a resource that is gone if it does not.
-    pub async fn release(self) {
-        if !self.taken_up {
-            self.shared.close(&self.key).await;
-        }
-    }
-
-    /// Begins to accept callers; keeps the address in the store if that was not done.
-    pub async fn commit(mut self) -> Result<SocketAddr, IngressError> {
-        self.keep().await?;
-        let stop = self.shared.lock().get_mut(&self.key).map(|entry| {
-            entry.reserved = false;
-            entry.stop.clone()
-        });
-        let Some(stop) = stop else {
-            // Closed meanwhile.
-            self.shared.forget(&self.key).await;
-            return Err(IngressError::Stopping);
-        };
-        if let Some(listener) = self.listener.take() {
-            self.shared.clone().accept(self.key.clone(), listener, stop);
-        }
-        Ok(self.address)
-    }
-}
-
-impl Reservation {
-    fn bind(&mut self, wish: Option<SocketAddr>) -> Result<(), IngressError> {
-        let any = |host| bind::bind_any(host, self.shared.ports, rand::random());
-        let listener = match wish {
-            Some(address) if address.port() == 0 => any(address.ip()),
-            Some(address) => bind::bind(address),
-            None => any(self.shared.host),
-        }?;
-        let address = bind::local_address(&listener)?;
-        if let Some(entry) = self.shared.lock().get_mut(&self.key) {
-            entry.address = Some(address);
-        }
-        (self.address, self.listener) = (address, Some(listener));
-        Ok(())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        let mut entries = self.shared.lock();
-        if let btree_map::Entry::Occupied(mut entry) = entries.entry(self.key.clone())
-            && entry.get().reserved
-        {
-            if self.taken_up {
-                entry.get_mut().reserved = false;
-            } else {
-                entry.remove();
-            }
-        }
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The address that the resource has already, if it is what is wished for and nobody makes the resource right now.
-    fn take_up(self: Arc<Self>, key: &Key, wish: Option<SocketAddr>) -> Option<Reservation> {
-        let mut entries = self.lock();
-        let entry = entries.get_mut(key).filter(|entry| !entry.reserved && !self.stop.is_cancelled())?;
-        let fits = |address: &SocketAddr| match wish {
-            Some(wish) => wish.ip() == address.ip() && [0, address.port()].contains(&wish.port()),
-            None => address.ip() == self.host,
-        };
-        let address = entry.address.filter(fits)?;
-        entry.reserved = true;
-        drop(entries);
-        Some(Reservation {
-            shared: self,
-            key: key.clone(),
-            address,
-            listener: None,
-            // It may have been given up meanwhile, through another gateway.
-            kept: false,
-            taken_up: true,
-        })
-    }
-
-    /// Takes the resource's place, so that nobody else binds for it at the same time.
-    fn claim(self: Arc<Self>, key: Key) -> Result<Reservation, IngressError> {
-        if self.stop.is_cancelled() {
-            return Err(IngressError::Stopping);
-        }
-        let unspecified = SocketAddr::new(self.host, 0);
-        let mut entries = self.lock();
-        match entries.entry(key.clone()) {
-            btree_map::Entry::Occupied(entry) => {
-                let address = entry.get().address.unwrap_or(unspecified);
-                return Err(IngressError::Listening { resource: key.1, address });
-            }
-            btree_map::Entry::Vacant(place) => {
-                let stop = self.stop.child_token();
-                place.insert(Entry { address: None, stop, reserved: true, seen_in_store: false });
-            }
-        }
-        drop(entries);
-        Ok(Reservation {
-            shared: self,
-            key,
-            address: unspecified,
-            listener: None,
-            kept: false,
-            taken_up: false,
-        })
-    }
-
-    fn follow(self: &Arc<Self>, kept: Vec<ListenerRecord>) -> bool {
-        let kept: BTreeMap<Key, SocketAddr> = kept
-            .into_iter()
-            .map(|record| ((record.group, record.resource), record.at.on(self.host)))
-            .collect();
-        let (gone, passed_over) = {
-            let mut entries = self.lock();
-            let stale = entries.iter().filter(|(key, entry)| match kept.get(key) {
-                // What was kept a moment ago is not in what was read before.
-                None => entry.seen_in_store,
-                Some(address) => entry.address != Some(*address),
-            });
-            let (held, free): (Vec<_>, Vec<_>) = stale.partition(|(_, entry)| entry.reserved);
-            let (gone, passed_over): (Vec<Key>, _) =
-                (free.into_iter().map(|(key, _)| key.clone()).collect(), !held.is_empty());
-            for (key, entry) in entries.iter_mut().filter(|(_, entry)| !entry.reserved) {
-                entry.seen_in_store = kept.contains_key(key);
-            }
-            (gone, passed_over)
-        };
-        for key in &gone {
-            self.clone().let_go(key);
-        }
-        for (key, address) in kept {
-            if !self.lock().contains_key(&key) && !self.stop.is_cancelled() {
-                self.clone().restore(key, address);
-            }
-        }
-        !passed_over
-    }
-
-    /// Closes what another gateway has closed.
-    fn let_go(&self, key: &Key) {
-        let Some(entry) = self.lock().remove(key) else { return };
-        entry.stop.cancel();
-        let (now, mut let_go) = (Instant::now(), self.lock_let_go());
-        let_go.retain(|_, at| now.duration_since(*at) < LET_GO_FOR);
-        let_go.insert(key.clone(), now);
-        info!(group = %key.0, resource = %key.1, "resource closed to callers, by another gateway");
-    }
-
-    fn lock_let_go(&self) -> MutexGuard<'_, BTreeMap<Key, Instant>> {
-        self.let_go.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_let_go(&self, key: &Key) -> bool {
-        self.lock_let_go().get(key).is_some_and(|at| at.elapsed() < LET_GO_FOR)
-    }
-
-    fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {
-        let stop = self.stop.child_token();
-        let entry =
-            Entry { address: Some(address), stop: stop.clone(), reserved: false, seen_in_store: true };
-        self.lock().insert(key.clone(), entry);
-        match bind::bind(address) {
-            Ok(listener) => self.accept(key, listener, stop),
-            Err(error) => {
-                warn!(resource = %key.1, %address, error = &error as &dyn Error, "address not free, it is tried again");
-                let shared = self.clone();
-                self.tasks.spawn(async move {
-                    tokio::select! {
-                        listener = bind::bind_patiently(address) => shared.accept(key, listener, stop),
-                        () = stop.cancelled() => {}
-                    }
-                });
-            }
-        }
     }
 
     fn accept(self: Arc<Self>, key: Key, listener: TcpListener, stop: CancellationToken) {
