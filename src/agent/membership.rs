@@ -216,27 +216,13 @@ fn declaration(view: &GroupView, app: &App) -> Option<Command> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use warren_core::{config::Policy, state::GroupState};
 
     use super::*;
 
     fn view(state: GroupState) -> GroupView {
-        GroupView {
-            me: AgentId::from_random(1),
-            state: Arc::new(state),
-            leader: None,
-            term: 0,
-            quorum: true,
-            roles: BTreeMap::new(),
-            hears: Default::default(),
-            last_log: 0,
-            committed: 0,
-            applied: 0,
-            trouble: "".into(),
-            epoch: 1,
-        }
+        GroupView { epoch: 1, quorum: true, ..GroupView::new(AgentId::from_random(1), Arc::new(state)) }
     }
 
     #[test]

@@ -7,6 +7,8 @@
 mod group;
 mod member;
 mod since;
+#[cfg(test)]
+mod testing;
 
 pub use group::{GroupFacts, GroupHealth, GroupJudged, Why, judge_group};
 pub use member::{MemberFacts, MemberStatus, Witness, judge_member};

@@ -52,6 +52,24 @@ pub struct GroupView {
 }
 
 impl GroupView {
+    /// Of a member that is in touch with nobody yet.
+    pub fn new(me: AgentId, state: Arc<GroupState>) -> Self {
+        Self {
+            me,
+            epoch: 0,
+            state,
+            leader: None,
+            term: 0,
+            quorum: false,
+            roles: BTreeMap::new(),
+            hears: BTreeSet::new(),
+            last_log: 0,
+            committed: 0,
+            applied: 0,
+            trouble: "".into(),
+        }
+    }
+
     pub fn leads(&self) -> bool {
         self.leader == Some(self.me)
     }

@@ -1,7 +1,7 @@
 //! What this member tells readers: one value, made anew whenever something in it has changed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -86,18 +86,10 @@ pub(crate) async fn run(
 pub(crate) fn first(member: &Member) -> GroupView {
     let current = member.current.borrow().clone();
     GroupView {
-        me: member.me(),
         epoch: member.log.mark().epoch,
-        leader: None,
-        term: 0,
-        quorum: false,
         roles: roles(&current.membership),
-        hears: BTreeSet::new(),
-        last_log: 0,
-        committed: 0,
         applied: current.applied.map_or(0, |id| id.index),
-        trouble: "".into(),
-        state: current.state,
+        ..GroupView::new(member.me(), current.state)
     }
 }
 

@@ -203,20 +203,7 @@ mod tests {
         }
 
         fn view(&self) -> GroupView {
-            GroupView {
-                me: me(),
-                state: Arc::new(self.state.clone()),
-                leader: None,
-                term: 0,
-                quorum: true,
-                roles: BTreeMap::new(),
-                hears: Default::default(),
-                last_log: 0,
-                committed: 0,
-                applied: 0,
-                trouble: "".into(),
-                epoch: 1,
-            }
+            GroupView { epoch: 1, quorum: true, ..GroupView::new(me(), Arc::new(self.state.clone())) }
         }
     }
 

@@ -33,20 +33,7 @@ fn site(target: &str, group: Rules, veto: Rules) -> Site {
     let config = GroupConfig { resources, destinations: group };
     let mut state = GroupState::default();
     (state.revision, state.config) = (1, config);
-    let view = GroupView {
-        me: AgentId::from_random(1),
-        state: Arc::new(state),
-        leader: None,
-        term: 0,
-        quorum: false,
-        roles: BTreeMap::new(),
-        hears: Default::default(),
-        last_log: 0,
-        committed: 0,
-        applied: 0,
-        trouble: "".into(),
-        epoch: 1,
-    };
+    let view = GroupView { epoch: 1, ..GroupView::new(AgentId::from_random(1), Arc::new(state)) };
     let (view_tx, view) = watch::channel(Arc::new(view));
     let (live_tx, live) = watch::channel(Arc::new(live(veto)));
     Site { targets: Targets::new(view, live), _view: view_tx, live: live_tx }

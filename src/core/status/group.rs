@@ -43,89 +43,52 @@ impl GroupHealth {
     }
 }
 
-/// Why a group stands as it does, from bad to good; only the worst is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// No agent has joined yet.
-    NobodyJoined,
-    /// Agents are enrolled, and none has a tunnel.
-    NoTunnel,
-    NoMembers,
-    NobodyServes {
-        members: u32,
-    },
-    NoQuorum,
-    /// No member that serves reaches them.
-    ResourcesLost {
-        resources: u32,
-    },
-    OneMember,
-    OneServes {
-        members: u32,
-    },
-    /// One voter more, and edits are refused.
-    QuorumThin {
-        in_touch: u32,
-        voters: u32,
-    },
-    /// Only one member that serves reaches them.
-    ResourcesThin {
-        resources: u32,
-    },
-    SomeServe {
-        serving: u32,
-        members: u32,
-    },
-    AllServe,
+macro_rules! whys {
+    ($($(#[$doc:meta])* $name:ident $({ $($count:ident),+ })?: $health:ident $word:literal,)+) => {
+        /// Why a group stands as it does, from bad to good; only the worst is told.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Why {
+            $($(#[$doc])* $name $({ $($count: u32),+ })?,)+
+        }
+
+        impl Why {
+            /// Every word that [`Self::as_str`] may give.
+            pub const WORDS: [&'static str; [$($word),+].len()] = [$($word),+];
+
+            /// Stable word for programs and metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => $word,)+
+                }
+            }
+
+            const fn health(self) -> GroupHealth {
+                match self {
+                    $(Self::$name { .. } => GroupHealth::$health,)+
+                }
+            }
+        }
+    };
 }
 
-impl Why {
-    /// Every word that [`Self::as_str`] may give.
-    pub const WORDS: [&'static str; 12] = [
-        "nobody_joined",
-        "no_tunnel",
-        "no_members",
-        "nobody_serves",
-        "no_quorum",
-        "resources_lost",
-        "one_member",
-        "one_serves",
-        "quorum_thin",
-        "resources_thin",
-        "some_serve",
-        "all_serve",
-    ];
-
-    /// Stable word for programs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NobodyJoined => "nobody_joined",
-            Self::NoTunnel => "no_tunnel",
-            Self::NoMembers => "no_members",
-            Self::NobodyServes { .. } => "nobody_serves",
-            Self::NoQuorum => "no_quorum",
-            Self::ResourcesLost { .. } => "resources_lost",
-            Self::OneMember => "one_member",
-            Self::OneServes { .. } => "one_serves",
-            Self::QuorumThin { .. } => "quorum_thin",
-            Self::ResourcesThin { .. } => "resources_thin",
-            Self::SomeServe { .. } => "some_serve",
-            Self::AllServe => "all_serve",
-        }
-    }
-
-    const fn health(self) -> GroupHealth {
-        match self {
-            Self::NobodyJoined => GroupHealth::AwaitingSetup,
-            Self::NoTunnel | Self::NoMembers | Self::NobodyServes { .. } => GroupHealth::Down,
-            Self::NoQuorum | Self::ResourcesLost { .. } => GroupHealth::Degraded,
-            Self::OneMember
-            | Self::OneServes { .. }
-            | Self::QuorumThin { .. }
-            | Self::ResourcesThin { .. } => GroupHealth::AtRisk,
-            Self::SomeServe { .. } | Self::AllServe => GroupHealth::Healthy,
-        }
-    }
+whys! {
+    /// No agent has joined yet.
+    NobodyJoined: AwaitingSetup "nobody_joined",
+    /// Agents are enrolled, and none has a tunnel.
+    NoTunnel: Down "no_tunnel",
+    NoMembers: Down "no_members",
+    NobodyServes { members }: Down "nobody_serves",
+    NoQuorum: Degraded "no_quorum",
+    /// No member that serves reaches them.
+    ResourcesLost { resources }: Degraded "resources_lost",
+    OneMember: AtRisk "one_member",
+    OneServes { members }: AtRisk "one_serves",
+    /// One voter more, and edits are refused.
+    QuorumThin { in_touch, voters }: AtRisk "quorum_thin",
+    /// Only one member that serves reaches them.
+    ResourcesThin { resources }: AtRisk "resources_thin",
+    SomeServe { serving, members }: Healthy "some_serve",
+    AllServe: Healthy "all_serve",
 }
 
 /// For people; empty when there is nothing to say.
@@ -217,21 +180,10 @@ fn count<T>(things: impl Iterator<Item = T>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{state::Intent, status::judge_member};
-
-    fn serving() -> MemberFacts {
-        MemberFacts {
-            intent: Some(Intent::Enabled),
-            tunnels_serving: 2,
-            tunnels: 2,
-            voter: true,
-            ..Default::default()
-        }
-    }
-
-    fn dead() -> MemberFacts {
-        MemberFacts { tunnels_serving: 0, tunnels: 0, ..serving() }
-    }
+    use crate::status::{
+        judge_member,
+        testing::{dead, serving},
+    };
 
     fn enrolled() -> MemberFacts {
         MemberFacts::default()

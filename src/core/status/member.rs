@@ -171,25 +171,10 @@ pub fn judge_member(facts: &MemberFacts) -> Judged<MemberStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vitals::Vital;
-
-    fn serving() -> MemberFacts {
-        MemberFacts {
-            intent: Some(Intent::Enabled),
-            tunnels_serving: 2,
-            tunnels: 2,
-            voter: true,
-            ..Default::default()
-        }
-    }
-
-    fn dead() -> MemberFacts {
-        MemberFacts { tunnels_serving: 0, tunnels: 0, ..serving() }
-    }
-
-    fn heard(heard_by: u32, asked: u32) -> Witness {
-        Witness { heard_by, asked }
-    }
+    use crate::{
+        status::testing::{dead, heard, serving},
+        vitals::Vital,
+    };
 
     #[test]
     fn a_member_has_one_status_for_each_situation() {

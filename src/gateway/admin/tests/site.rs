@@ -129,18 +129,15 @@ impl Member {
         let proposal = Proposal { request: RequestId(0), author: "agent".into(), at_ms: 1, command };
         state.apply(&proposal).unwrap();
         let view = GroupView {
-            me: agent,
-            state: Arc::new(state),
             leader: Some(agent),
             term: 1,
             quorum: true,
             roles: BTreeMap::from([(agent, Role::Voter)]),
-            hears: Default::default(),
             last_log: 1,
             committed: 1,
             applied: 1,
-            trouble: "".into(),
             epoch: 1,
+            ..GroupView::new(agent, Arc::new(state))
         };
         Self { view: watch::Sender::new(view), authors: Arc::default() }
     }
