@@ -159,7 +159,7 @@ fn why(facts: &GroupFacts) -> Why {
     }
     let serving = count(joined().filter(|(_, status)| status.serves()));
     let voters = count(joined().filter(|(member, _)| member.voter));
-    let in_touch = count(joined().filter(|(member, _)| member.voter && member.tunnels > 0));
+    let in_touch = count(joined().filter(|(member, _)| member.voter && member.is_in_touch()));
     match serving {
         0 => Why::NobodyServes { members },
         _ if !facts.quorum => Why::NoQuorum,
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::status::{
         judge_member,
-        testing::{dead, serving},
+        testing::{dead, heard, serving},
     };
 
     fn enrolled() -> MemberFacts {
@@ -226,6 +226,17 @@ mod tests {
                 "4 of 5 members take sessions",
             ),
             (three(), Healthy, ""),
+            // At another gateway: those who are here hear it.
+            (
+                group(&[serving(), serving(), MemberFacts { witness: heard(2, 2), ..dead() }]),
+                Healthy,
+                "2 of 3 members take sessions",
+            ),
+            (
+                group(&[serving(), serving(), MemberFacts { witness: heard(0, 2), ..serving() }]),
+                AtRisk,
+                "one loss from losing quorum (2 of 3 voters)",
+            ),
         ];
         for (facts, status, reason) in table {
             let judged = judge_group(&facts);

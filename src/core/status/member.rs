@@ -115,6 +115,14 @@ impl Witness {
     }
 }
 
+impl MemberFacts {
+    /// Whether the group's majority can count on it. The other members should know; its tunnels tell where nobody says, and
+    /// may all go to another gateway.
+    pub(super) const fn is_in_touch(&self) -> bool {
+        if self.witness.asked > 0 { self.witness.heard_by > 0 } else { self.tunnels > 0 }
+    }
+}
+
 /// Judges one member.
 pub fn judge_member(facts: &MemberFacts) -> Judged<MemberStatus> {
     let told = |status, reason: &str| Judged { status, reason: reason.to_owned() };
