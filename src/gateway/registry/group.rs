@@ -144,7 +144,13 @@ impl Group {
             }
         }
         if reason == CloseReason::Revoked {
-            state.members.retain(|id, _| agent.is_some_and(|agent| agent != *id));
+            let revoked = |id: &&AgentId| agent.is_none_or(|agent| agent == **id);
+            let gone: Vec<_> = state.members.keys().filter(revoked).copied().collect();
+            for id in gone {
+                state.members.remove(&id);
+                // Its tunnels are not found here any more when they end.
+                state.balancer.left(id, Instant::now());
+            }
         }
         drop(state);
         self.touch();

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use warren_core::{
+    balance::Opened,
     state::{Intent, Verdict},
     status::GroupHealth,
 };
@@ -70,6 +71,24 @@ async fn a_revoked_agent_is_cut_and_does_not_come_back() {
     let back = connect_as(&registry, 1, Hello::new(8, 1, 0), echoing).await;
     assert_eq!(back.err(), Some(NotAdmitted::Revoked));
     assert_eq!(registry.group(group()).unwrap().members.len(), 1);
+}
+
+/// At most half of a group is ejected, and whoever was revoked is not of it.
+#[tokio::test]
+async fn a_revoked_agent_does_not_count_as_one_that_could_serve() {
+    let registry = Registry::default();
+    let mut members = Vec::new();
+    for number in 1..=4 {
+        members.push(connect(&registry, number, echoing).await);
+    }
+    registry.cut_agent(agent(4), CloseReason::Revoked);
+    let (group, now) = (registry.entry(group()), Instant::now());
+    for number in [1, 2] {
+        for _ in 0..20 {
+            group.opened(agent(number), Opened::Failed, now);
+        }
+    }
+    assert_eq!(group.ejected(now), [agent(1)]);
 }
 
 #[tokio::test]
