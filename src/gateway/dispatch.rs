@@ -18,12 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout_at,
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout_at};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
 use warren_core::{
     balance::{Opened, Rule, caller_key},
@@ -98,8 +97,18 @@ struct Shared {
     limits: DispatchLimits,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
-    /// When it is cancelled, callers that wait are let go.
-    stop: CancellationToken,
+    /// Callers that are on their way to a target.
+    opening: TaskTracker,
+    stages: Stages,
+}
+
+/// How the end of a gateway comes over its callers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stages {
+    /// No member is waited for any more: it would go to another gateway, and so should the caller.
+    pub(crate) drain: CancellationToken,
+    /// Whoever has not reached its target is let go.
+    pub(crate) stop: CancellationToken,
 }
 
 /// Why a caller gets nothing.
@@ -146,22 +155,33 @@ impl Dispatcher {
         neighbours: Neighbours,
         sessions: SessionLog,
         limits: DispatchLimits,
-        stop: CancellationToken,
+        stages: Stages,
     ) -> Self {
         let room = Arc::new(Semaphore::new(limits.sessions_max.min(Semaphore::MAX_PERMITS)));
-        let tasks = TaskTracker::new();
-        Self { shared: Arc::new(Shared { registry, neighbours, sessions, limits, room, tasks, stop }) }
+        let (tasks, opening) = (TaskTracker::new(), TaskTracker::new());
+        let shared = Shared { registry, neighbours, sessions, limits, room, tasks, opening, stages };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes a caller over. Returns at once; the session is a task of its own.
     pub(crate) fn take(&self, caller: TcpStream, from: SocketAddr, wanted: Wanted) {
         let shared = self.shared.clone();
+        let opening = shared.opening.token();
         let entry = shared.sessions.begin(&wanted, from, rand::random());
         let Ok(permit) = shared.room.clone().try_acquire_owned() else {
             let detail = format!("gateway holds {} sessions already", shared.limits.sessions_max);
             return shared.lose(caller, entry, &wanted, Lost { failure: Failure::GatewayFull, detail });
         };
-        self.shared.tasks.spawn(async move { shared.carry(caller, entry, wanted, from, permit).await });
+        self.shared.tasks.spawn(async move {
+            shared.carry((caller, from), entry, wanted, opening).await;
+            drop(permit);
+        });
+    }
+
+    /// Waits until nobody is on the way to a target; to be called when nobody new comes.
+    pub(crate) async fn opened(&self) {
+        self.shared.opening.close();
+        self.shared.opening.wait().await;
     }
 
     /// Waits until no session is left.
@@ -174,11 +194,10 @@ impl Dispatcher {
 impl Shared {
     async fn carry(
         self: Arc<Self>,
-        caller: TcpStream,
+        (caller, from): (TcpStream, SocketAddr),
         entry: Entry,
         wanted: Wanted,
-        from: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        opening: TaskTrackerToken,
     ) {
         let begun = Instant::now();
         let manner = Manner {
@@ -189,8 +208,9 @@ impl Shared {
         // The future of an open is large; a session that is open should not keep room for it.
         let opened = tokio::select! {
             opened = Box::pin(self.open(Caller::Socket(&caller), &entry, &wanted, from, manner)) => opened,
-            () = self.stop.cancelled() => Err(Lost::stopping()),
+            () = self.stages.stop.cancelled() => Err(Lost::stopping()),
         };
+        drop(opening);
         match opened {
             Ok(carried) => {
                 wanted.meters.opened(begun.elapsed());
@@ -198,7 +218,6 @@ impl Shared {
             }
             Err(lost) => self.lose(caller, entry, &wanted, lost),
         }
-        drop(permit);
     }
 
     async fn splice(caller: TcpStream, carried: Carried, entry: Entry, wanted: &Wanted) {
@@ -343,19 +362,27 @@ impl Shared {
             };
             // Members that are here know of every resource; what is remembered of some that were here may be old.
             let knows = nobody.failure == Failure::UnknownResource && group.has_tunnels();
-            if manner.may_pass_on && tokio::time::Instant::now() >= ask_at {
+            let drains = self.stages.drain.is_cancelled();
+            if manner.may_pass_on && (drains || tokio::time::Instant::now() >= ask_at) {
                 // It waits for nobody, and has not said anything yet.
                 if !knows && let Some((session, gateway)) = pass_on.ask(&Early::default()).await? {
                     return Ok(Choice::Elsewhere(session, gateway));
                 }
                 ask_at = tokio::time::Instant::now() + ASK_AGAIN_AFTER;
             }
+            if drains {
+                // Nobody comes any more.
+                return Err(Lost::stopping());
+            }
             if tokio::time::Instant::now() >= until {
                 return Err(nobody);
             }
             let wake = if self.neighbours.is_alone() { until } else { ask_at.min(until) };
             // Either way it is looked at again.
-            drop(timeout_at(wake, changes.changed()).await);
+            tokio::select! {
+                () = self.stages.drain.cancelled() => {}
+                _ = timeout_at(wake, changes.changed()) => {}
+            }
         }
     }
 

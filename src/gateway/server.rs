@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! build: store and keys ─▶ port bound ─▶ resources' ports bound ─▶ ready
-//! drain: nobody new is accepted ─▶ agents are told ─▶ sessions end, or the deadline comes ─▶ the rest is cut ─▶ tunnels closed
+//! drain: nobody new is accepted ─▶ opens under way end ─▶ agents are told ─▶ sessions end, or the deadline comes ─▶ the rest is cut ─▶ tunnels closed
 //! ```
 
 use std::{
@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,7 +29,7 @@ use warren_tunnel::Budget;
 use crate::{
     admin::{self, Context},
     config::{GatewayConfig, PublicUrl},
-    dispatch::{DispatchLimits, Dispatcher},
+    dispatch::{DispatchLimits, Dispatcher, Stages},
     follow::Follower,
     ingress::{Ingress, IngressError, bind},
     listener::{ALPN, Front, ListenerLimits},
@@ -49,6 +49,8 @@ mod upkeep;
 
 /// Memory for the sessions of all tunnels, bytes.
 const BUDGET: usize = 1 << 30;
+/// Callers that were let in before the end get this long to reach their target by what serves still.
+const OPENS_WITHIN: Duration = Duration::from_secs(1);
 /// What was cut gets this long to tell its callers.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -237,7 +239,7 @@ impl Parts {
             neighbours.clone(),
             sessions.clone(),
             limits,
-            tokens.cut.clone(),
+            Stages { drain: tokens.drain.clone(), stop: tokens.cut.clone() },
         );
         let ingress = Ingress::new(
             (config.ingress.host, config.ingress.ports),
@@ -343,12 +345,15 @@ impl Parts {
         let mut cut = 0;
         // At the deadline the tunnels cut what they carry, and tell both ends of it why.
         let finish = async {
-            // What guests have is carried by tunnels of ours.
-            let (own, passed_on, _) = tokio::join!(
-                self.tunnels.drain(deadline),
-                self.neighbours.drain(deadline),
-                self.guests.drain(deadline)
-            );
+            let until = Instant::now() + deadline;
+            let ours = async {
+                // Who was let in before the end still finds members and other gateways that take it.
+                drop(timeout(OPENS_WITHIN.min(deadline), self.dispatcher.opened()).await);
+                let left = until.saturating_duration_since(Instant::now());
+                tokio::join!(self.tunnels.drain(left), self.neighbours.drain(left))
+            };
+            // Other gateways are told at once. What guests have is carried by tunnels of ours.
+            let ((own, passed_on), _) = tokio::join!(ours, self.guests.drain(deadline));
             cut = own + passed_on;
             self.dispatcher.finished().await;
         };

@@ -174,14 +174,14 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     // ---- news among gateways
 
-    /// Rises with each change of what gateways keep in memory: revocations, groups, listeners. All else they ask of the
-    /// store whenever they need it.
+    /// Rises with each change of what gateways keep in memory: revocations, groups, listeners, who serves. All else they ask
+    /// of the store whenever they need it.
     async fn news(&self) -> Result<u64>;
     /// Changes when another gateway says that there are news; nobody should rely on hearing it.
     fn bell(&self) -> watch::Receiver<u64>;
     /// Whether other gateways may have it open.
     fn is_shared(&self) -> bool;
-    /// A gateway says that it serves; forgets those that have not said so for a day.
+    /// A gateway says that it serves. When that is new, it is news, and those that have not said so for a day are forgotten.
     async fn beat(&self, gateway: &GatewayRecord) -> Result<()>;
     /// A gateway serves no more.
     async fn leave(&self, gateway: GatewayId) -> Result<()>;

@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 use warren_tunnel::{
     Incoming, OpenResult,
@@ -23,15 +24,19 @@ impl Dispatcher {
     /// Takes a guest over that wants what `wanted` says. Returns at once; the session is a task of its own.
     pub(crate) fn take_guest(&self, incoming: Incoming, wanted: Wanted) {
         let shared = self.shared.clone();
+        let opening = shared.opening.token();
         let Ok(permit) = shared.room.clone().try_acquire_owned() else {
             return incoming.refuse(OpenResult::Busy, "gateway holds as many sessions as it may");
         };
-        self.shared.tasks.spawn(async move { shared.carry_guest(incoming, wanted, permit).await });
+        self.shared.tasks.spawn(async move {
+            shared.carry_guest(incoming, wanted, opening).await;
+            drop(permit);
+        });
     }
 }
 
 impl Shared {
-    async fn carry_guest(self: Arc<Self>, incoming: Incoming, wanted: Wanted, permit: OwnedSemaphorePermit) {
+    async fn carry_guest(self: Arc<Self>, incoming: Incoming, wanted: Wanted, opening: TaskTrackerToken) {
         let request = incoming.request();
         // It goes along for logs and sticky policies; one that cannot be read is nobody's.
         let from = request.caller.parse().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -47,8 +52,9 @@ impl Shared {
         );
         let opened = tokio::select! {
             opened = open => opened.unwrap_or_else(|_| Err(Lost::late())),
-            () = self.stop.cancelled() => Err(Lost::stopping()),
+            () = self.stages.stop.cancelled() => Err(Lost::stopping()),
         };
+        drop(opening);
         match opened {
             Ok(Carried { session, lease }) => {
                 wanted.meters.opened(begun.elapsed());
@@ -61,7 +67,6 @@ impl Shared {
             }
             Err(lost) => Self::refuse(incoming, entry, lost),
         }
-        drop(permit);
     }
 
     fn refuse(incoming: Incoming, entry: Entry, Lost { failure, detail }: Lost) {

@@ -25,7 +25,7 @@ impl Bench {
             Default::default(),
             sessions.clone(),
             limits,
-            CancellationToken::new(),
+            Default::default(),
         );
         Self { registry, sessions, dispatcher }
     }
@@ -245,14 +245,13 @@ async fn a_member_that_alone_cannot_reach_the_target_is_left_alone_for_it() {
 async fn a_caller_above_the_limit_is_reset_at_once() {
     let (bench, _members) = Bench::of(&[echoing]).await;
     let limits = DispatchLimits { sessions_max: 1, ..Default::default() };
-    let stop = CancellationToken::new();
     let bench = Bench {
         dispatcher: Dispatcher::new(
             bench.registry.clone(),
             Default::default(),
             bench.sessions.clone(),
             limits,
-            stop,
+            Default::default(),
         ),
         ..bench
     };

@@ -15,8 +15,13 @@ use crate::{
 fn gateway(store: Arc<dyn Store>) -> (Follower, Registry, Ingress) {
     let (registry, stop) = (Registry::default(), CancellationToken::new());
     let limits = DispatchLimits::default();
-    let dispatcher =
-        Dispatcher::new(registry.clone(), Default::default(), SessionLog::default(), limits, stop.clone());
+    let dispatcher = Dispatcher::new(
+        registry.clone(),
+        Default::default(),
+        SessionLog::default(),
+        limits,
+        Default::default(),
+    );
     let place = (IpAddr::from([127, 0, 0, 3]), PortRange { low: 20_000, high: 29_999 });
     let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop);
     (Follower::new(store, registry.clone(), ingress.clone(), Known::default()), registry, ingress)

@@ -32,7 +32,7 @@ impl Bench {
             Default::default(),
             SessionLog::default(),
             limits,
-            CancellationToken::new(),
+            Default::default(),
         );
         let ingress = Ingress::new((host, ports), store.clone(), registry.clone(), dispatcher, stop.clone());
         Self { ingress, registry, store, stop }

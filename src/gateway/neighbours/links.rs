@@ -30,7 +30,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How often the store is asked who serves.
+/// How often the store is asked who serves, when it does not ring.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A new tunnel has to carry an echo within this time.
 const ECHO_WITHIN: Duration = Duration::from_secs(5);
@@ -79,12 +79,15 @@ impl Links {
     /// Dials whoever serves until `stop`; tunnels that are up by then are left to [`Neighbours::drain`].
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         self.dialer.neighbours.seek();
+        let mut bell = self.store.bell();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = looks.tick() => {}
+                // Without its sender the store is being closed, and we with it.
+                Ok(()) = bell.changed() => {}
             }
             if let Err(error) = self.look().await {
                 // Those that are known stay so; that the store is away is told elsewhere.

@@ -6,12 +6,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_util::sync::CancellationToken;
 use warren_tunnel::{Budget, Config, Hello, Incoming, OpenResult};
 
 use super::*;
 use crate::{
-    dispatch::{DispatchLimits, Dispatcher},
+    dispatch::{DispatchLimits, Dispatcher, Stages},
     metrics::SessionMeters,
     registry::Registry,
     sessions::{SessionLog, SessionRecord, Wanted},
@@ -24,6 +23,7 @@ struct Gateway {
     sessions: SessionLog,
     neighbours: Neighbours,
     dispatcher: Dispatcher,
+    stages: Stages,
     guests: Guests,
 }
 
@@ -31,13 +31,13 @@ impl Gateway {
     fn new(number: u64) -> Self {
         let id = GatewayId::from_random(number);
         let (registry, sessions) = (Registry::default(), SessionLog::default());
-        let (neighbours, stop) = (Neighbours::default(), CancellationToken::new());
+        let (neighbours, stages) = (Neighbours::default(), Stages::default());
         let limits = DispatchLimits { wait_for_member: Duration::from_secs(2), ..Default::default() };
         let dispatcher =
-            Dispatcher::new(registry.clone(), neighbours.clone(), sessions.clone(), limits, stop.clone());
+            Dispatcher::new(registry.clone(), neighbours.clone(), sessions.clone(), limits, stages.clone());
         let ours = (id, Config::default(), Budget::new(1 << 30));
-        let guests = Guests::new(registry.clone(), dispatcher.clone(), ours, stop);
-        Self { id, registry, sessions, neighbours, dispatcher, guests }
+        let guests = Guests::new(registry.clone(), dispatcher.clone(), ours, stages.drain.clone());
+        Self { id, registry, sessions, neighbours, dispatcher, stages, guests }
     }
 
     /// What this one asks goes to `other`.
@@ -161,6 +161,23 @@ async fn a_caller_for_whom_nobody_has_a_member_is_passed_on_once_and_reset_in_th
     assert!(say(here.call().await.0, b"hello").await.is_err());
     assert_eq!(here.record(1).await.outcome.as_str(), "no_member");
     assert!(here.sessions.get(2).is_none(), "it did not come back");
+}
+
+#[tokio::test]
+async fn whoever_came_before_the_end_is_passed_on_and_whoever_waits_is_let_go_at_once() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let (caller, _) = here.call().await;
+    until("it waits", || here.sessions.open_total() == 1).await;
+    here.stages.drain.cancel();
+    let begun = std::time::Instant::now();
+    assert!(say(caller, b"hello").await.is_err());
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(here.record(1).await.outcome.as_str(), "stopping");
+
+    let _member = there.has_agent(echoing).await;
+    assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+    tokio::time::timeout(Duration::from_secs(5), here.dispatcher.opened()).await.unwrap();
 }
 
 fn refused(incoming: Incoming) {

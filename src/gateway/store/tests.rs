@@ -396,9 +396,14 @@ async fn gateways_that_serve_are_listed_and_those_that_stopped_are_not(opened: O
         version: "1".to_owned(),
         silent_s: 0,
     };
+    let first = store.news().await.unwrap();
     store.beat(&gateway(1, "https://a")).await.unwrap();
     store.beat(&gateway(2, "https://b")).await.unwrap();
     store.beat(&gateway(1, "https://c")).await.unwrap();
+    let told = store.news().await.unwrap();
+    assert_eq!(told, first + 3);
+    store.beat(&gateway(1, "https://c")).await.unwrap();
+    assert_eq!(store.news().await.unwrap(), told, "it serves as before");
     let listed = store.gateways().await.unwrap();
     assert!(listed.iter().all(GatewayRecord::is_alive));
     let mut urls: Vec<_> = listed.into_iter().map(|gateway| gateway.url).collect();
@@ -406,6 +411,7 @@ async fn gateways_that_serve_are_listed_and_those_that_stopped_are_not(opened: O
     assert_eq!(urls, ["https://b", "https://c"]);
     store.leave(GatewayId::from_random(1)).await.unwrap();
     assert_eq!(store.gateways().await.unwrap().len(), 1);
+    assert_eq!(store.news().await.unwrap(), told + 1);
     assert!(!GatewayRecord { silent_s: 11, ..gateway(3, "") }.is_alive());
 }
 

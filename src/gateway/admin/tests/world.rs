@@ -49,7 +49,7 @@ impl World {
             Default::default(),
             sessions.clone(),
             DispatchLimits::default(),
-            stop.clone(),
+            Default::default(),
         );
         let store = foundation.store.clone();
         let place = (config.ingress.host, config.ingress.ports);

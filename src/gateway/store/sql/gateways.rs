@@ -31,6 +31,24 @@ pub(super) async fn news(on: &Database) -> Result<u64> {
 pub(super) async fn beat(on: &Database, gateway: &GatewayRecord) -> Result<()> {
     let act = "note that a gateway serves";
     let now = on.clock();
+    let again = format!(
+        "UPDATE gateways SET seen_s = {now} WHERE id = $1 AND url = $2 AND address = $3 AND version = $4 \
+         AND seen_s >= {now} - $5"
+    );
+    let again = sql(act, again)
+        .bind(gateway.id.to_string())
+        .bind(gateway.url.as_str())
+        .bind(gateway.address.as_str())
+        .bind(gateway.version.as_str())
+        .bind(GatewayRecord::SILENT_S_MAX)
+        .execute(on)
+        .await?;
+    if again > 0 {
+        return Ok(());
+    }
+    let mut work = on.begin(act).await?;
+    let forget = format!("DELETE FROM gateways WHERE seen_s < {now} - $1");
+    sql(act, forget).bind(FORGET_AFTER_S).execute(&mut work).await?;
     let put = format!(
         "INSERT INTO gateways (id, url, address, version, seen_s) VALUES ($1, $2, $3, $4, {now}) \
          ON CONFLICT (id) DO UPDATE SET url = excluded.url, address = excluded.address, \
@@ -41,18 +59,20 @@ pub(super) async fn beat(on: &Database, gateway: &GatewayRecord) -> Result<()> {
         .bind(gateway.url.as_str())
         .bind(gateway.address.as_str())
         .bind(gateway.version.as_str())
-        .execute(on)
+        .execute(&mut work)
         .await?;
-    let forget = format!("DELETE FROM gateways WHERE seen_s < {now} - $1");
-    sql(act, forget).bind(FORGET_AFTER_S).execute(on).await.map(drop)
+    publish(on, work, act).await
 }
 
 pub(super) async fn leave(on: &Database, gateway: GatewayId) -> Result<()> {
-    sql("note that a gateway has stopped", "DELETE FROM gateways WHERE id = $1")
-        .bind(gateway.to_string())
-        .execute(on)
-        .await
-        .map(drop)
+    let act = "note that a gateway has stopped";
+    let mut work = on.begin(act).await?;
+    let left =
+        sql(act, "DELETE FROM gateways WHERE id = $1").bind(gateway.to_string()).execute(&mut work).await?;
+    match left {
+        0 => work.undo().await,
+        _ => publish(on, work, act).await,
+    }
 }
 
 pub(super) async fn list(on: &Database) -> Result<Vec<GatewayRecord>> {
