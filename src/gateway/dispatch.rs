@@ -18,15 +18,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout_at};
+use tokio::{net::TcpStream, sync::Semaphore};
 use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 use tracing::{debug, info};
 use warren_core::{
-    balance::{Opened, Rule, caller_key},
-    id::{AgentId, GatewayId},
+    balance::{Opened, caller_key},
+    id::AgentId,
 };
 use warren_tunnel::{
     OpenRequest, OpenResult, ResetReason, SessionStream,
@@ -36,11 +36,12 @@ use warren_tunnel::{
 use crate::{
     metrics,
     neighbours::Neighbours,
-    registry::{Asked, Chosen, Group, Lease, Planned, Registry},
+    registry::{Asked, Chosen, Lease, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
 };
 
 mod attempt;
+mod choose;
 mod early;
 mod guest;
 mod pass_on;
@@ -48,15 +49,14 @@ mod pass_on;
 mod tests;
 
 use attempt::{Failed, attempt};
+use choose::Choice;
 use early::{Caller, Early};
-use pass_on::PassOn;
+use pass_on::Asked as Elsewhere;
 
 /// Tries after the first.
 const RETRIES_MAX: usize = 2;
 /// No retry starts later than this after the caller came: it should know in the end.
 const RETRY_WITHIN: Duration = Duration::from_secs(8);
-/// While a member is waited for, other gateways are asked so often.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Times and limits of sessions.
 #[derive(Debug, Clone)]
@@ -116,13 +116,6 @@ pub(crate) struct Stages {
 struct Lost {
     failure: Failure,
     detail: String,
-}
-
-/// Where a session is to go.
-enum Choice {
-    Member(Chosen),
-    /// Another gateway has taken it.
-    Elsewhere(SessionStream, GatewayId),
 }
 
 /// A session that has reached its target.
@@ -264,7 +257,7 @@ impl Shared {
         let mut last: Option<Lost> = None;
         loop {
             let asked = Asked { resource: &wanted.resource, tried: &tried, caller: key };
-            let pass_on = self.pass_on(entry, wanted, from);
+            let pass_on = self.pass_on(entry, wanted, from, until);
             let choice = match tried.is_empty() {
                 true => self.choose(&group, asked, manner, &pass_on).await?,
                 false => match Self::choose_next(&group, asked) {
@@ -272,11 +265,11 @@ impl Shared {
                     Err(nobody) => {
                         // A target that fails through our members fails through the same ones there.
                         let may_pass_on = manner.may_pass_on && target_failed.is_empty();
-                        let taken = if may_pass_on { pass_on.ask(&early).await? } else { None };
-                        match taken {
-                            Some((session, gateway)) => Choice::Elsewhere(session, gateway),
-                            // What led here says more than that nobody is left.
-                            None => return Err(last.unwrap_or(nobody)),
+                        // What led here says more than that nobody is left.
+                        let lost = last.take().unwrap_or(nobody);
+                        match if may_pass_on { pass_on.ask(&early).await? } else { Elsewhere::Nobody(None) } {
+                            Elsewhere::Taken(session, gateway) => Choice::Elsewhere(session, gateway),
+                            Elsewhere::Nobody(declined) => return Err(lost.and_elsewhere(declined)),
                         }
                     }
                 },
@@ -330,80 +323,6 @@ impl Shared {
             last = Some(lost);
             metrics::retried(result);
         }
-    }
-
-    /// Whom to try first. Who has nobody waits a while for a member to come, and meanwhile asks other gateways. Who has only
-    /// members that the rules exclude asks the others once before it tries those.
-    async fn choose(
-        &self,
-        group: &Group,
-        asked: Asked<'_>,
-        manner: Manner,
-        pass_on: &PassOn<'_>,
-    ) -> Result<Choice, Lost> {
-        let begun = tokio::time::Instant::now();
-        let (until, mut ask_at) = (begun + manner.patience, begun);
-        let mut changes = group.changes();
-        let mut may_ask = manner.may_pass_on && !self.neighbours.is_alone();
-        loop {
-            changes.mark_unchanged();
-            let nobody = match Self::choose_next(group, asked) {
-                Ok(chosen) if chosen.plan.rule == Rule::Panic && may_ask => {
-                    // Its hold on the member ends before others are waited for.
-                    drop(chosen);
-                    may_ask = false;
-                    if let Some((session, gateway)) = pass_on.ask(&Early::default()).await? {
-                        return Ok(Choice::Elsewhere(session, gateway));
-                    }
-                    continue;
-                }
-                Ok(chosen) => return Ok(Choice::Member(chosen)),
-                Err(nobody) => nobody,
-            };
-            // Members that are here know of every resource; what is remembered of some that were here may be old.
-            let knows = nobody.failure == Failure::UnknownResource && group.has_tunnels();
-            let drains = self.stages.drain.is_cancelled();
-            if manner.may_pass_on && (drains || tokio::time::Instant::now() >= ask_at) {
-                // It waits for nobody, and has not said anything yet.
-                if !knows && let Some((session, gateway)) = pass_on.ask(&Early::default()).await? {
-                    return Ok(Choice::Elsewhere(session, gateway));
-                }
-                ask_at = tokio::time::Instant::now() + ASK_AGAIN_AFTER;
-            }
-            if drains {
-                // Nobody comes any more.
-                return Err(Lost::stopping());
-            }
-            if tokio::time::Instant::now() >= until {
-                return Err(nobody);
-            }
-            let wake = if self.neighbours.is_alone() { until } else { ask_at.min(until) };
-            // Either way it is looked at again.
-            tokio::select! {
-                () = self.stages.drain.cancelled() => {}
-                _ = timeout_at(wake, changes.changed()) => {}
-            }
-        }
-    }
-
-    /// The best member that was not tried, of those who are here.
-    fn choose_next(group: &Group, asked: Asked<'_>) -> Result<Chosen, Lost> {
-        let (failure, detail) = match group.plan(asked, rand::random(), Instant::now()) {
-            Planned::Chosen(chosen) => return Ok(chosen),
-            Planned::UnknownGroup => (Failure::NoMember, "no agent of the group has a tunnel".to_owned()),
-            Planned::UnknownResource => {
-                (Failure::UnknownResource, format!("group has no resource `{}`", asked.resource))
-            }
-            Planned::Nobody(plan) => {
-                let why = |record: &warren_core::balance::CandidateRecord| {
-                    let excluded = record.excluded.map_or("", |excluded| excluded.as_str());
-                    format!("{} {excluded}", record.member)
-                };
-                let all: Vec<_> = plan.records.iter().map(why).collect();
-                (Failure::NoMember, format!("no member takes sessions: {}", all.join(", ")))
-            }
-        };
-        Err(Lost { failure, detail })
     }
 
     /// Resets the caller: whoever gets nothing must not take it for an empty answer.

@@ -104,7 +104,7 @@ pub const CATALOGUE: &[Metric] = &[
         PASSED_ON_TOTAL,
         Kind::Counter,
         &["result"],
-        "Callers that another gateway was asked to carry because no member here could, by what came of it; it counts them, too.",
+        "Callers that other gateways were asked to carry because no member here could: ok when one did, else what the last one said. It counts them, too.",
     ),
     metric(
         NEIGHBOURS,

@@ -92,7 +92,8 @@ impl Neighbours {
         !self.shared.sought.load(Relaxed)
     }
 
-    fn seek(&self) {
+    /// There may be others, whether or not a tunnel to one is up yet.
+    pub(crate) fn seek(&self) {
         self.shared.sought.store(true, Relaxed);
         metrics::neighbours(read(&self.shared.links).len());
     }

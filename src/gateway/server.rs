@@ -234,6 +234,10 @@ impl Parts {
             ..Default::default()
         };
         let neighbours = Neighbours::default();
+        if foundation.store.is_shared() {
+            // Before the first caller comes, who may find nobody here yet.
+            neighbours.seek();
+        }
         let dispatcher = Dispatcher::new(
             registry.clone(),
             neighbours.clone(),

@@ -144,15 +144,22 @@ impl Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told_of("member"))
+    }
+}
+
+impl Failed {
+    /// For people, when it was `who` that was asked.
+    pub(super) fn told_of(&self, who: &str) -> String {
         match self {
-            Self::Answered { result, detail } if detail.is_empty() => write!(f, "member answered {result}"),
-            Self::Answered { result, detail } => write!(f, "member answered {result}: {detail}"),
+            Self::Answered { result, detail } if detail.is_empty() => format!("{who} answered {result}"),
+            Self::Answered { result, detail } => format!("{who} answered {result}: {detail}"),
             Self::TunnelLost { said: true, detail } => {
-                write!(f, "tunnel lost while the caller's bytes were on their way: {detail}")
+                format!("tunnel lost while the caller's bytes were on their way: {detail}")
             }
-            Self::TunnelLost { said: false, detail } => write!(f, "tunnel lost: {detail}"),
-            Self::NoAnswer { after, .. } => write!(f, "member did not answer within {} s", after.as_secs()),
-            Self::CallerGone(error) => write!(f, "caller went away: {error}"),
+            Self::TunnelLost { said: false, detail } => format!("tunnel lost: {detail}"),
+            Self::NoAnswer { after, .. } => format!("{who} did not answer within {} s", after.as_secs()),
+            Self::CallerGone(error) => format!("caller went away: {error}"),
         }
     }
 }

@@ -13,7 +13,7 @@ use tracing::debug;
 use warren_core::id::GatewayId;
 use warren_tunnel::{Handle, Liveness, OpenRequest, OpenResult, SessionStream};
 
-use super::{Lost, RETRY_WITHIN, Shared, attempt::Failed, early::Early};
+use super::{Lost, Shared, attempt::Failed, early::Early};
 use crate::{
     metrics,
     neighbours::{self, Neighbour},
@@ -29,6 +29,21 @@ pub(super) struct PassOn<'a> {
     entry: &'a Entry,
     wanted: &'a Wanted,
     from: SocketAddr,
+    /// When it is over with trying.
+    until: Instant,
+}
+
+/// What came of asking them.
+pub(super) enum Asked {
+    Taken(SessionStream, GatewayId),
+    /// None has a member for it; what the last one said, if any could be asked.
+    Nobody(Option<Declined>),
+}
+
+/// Another gateway's answer that leaves the next one to be asked.
+pub(super) struct Declined {
+    gateway: GatewayId,
+    failed: Failed,
 }
 
 impl Shared {
@@ -37,21 +52,23 @@ impl Shared {
         entry: &'a Entry,
         wanted: &'a Wanted,
         from: SocketAddr,
+        until: Instant,
     ) -> PassOn<'a> {
-        PassOn { shared: self, entry, wanted, from }
+        PassOn { shared: self, entry, wanted, from, until }
     }
 }
 
 impl PassOn<'_> {
-    /// Asks the gateways that can be reached, one after the other, until one takes the caller. `None` when none has a
-    /// member for it; an error when one has tried and that is final.
-    pub(super) async fn ask(&self, early: &Early) -> Result<Option<(SessionStream, GatewayId)>, Lost> {
-        let until = Instant::now() + RETRY_WITHIN;
+    /// Asks the gateways that can be reached, one after the other, until one takes the caller. An error when one has tried and
+    /// that is final. May be dropped at any time.
+    pub(super) async fn ask(&self, early: &Early) -> Result<Asked, Lost> {
+        let mut last = None;
         for Neighbour { gateway, tunnel } in self.shared.neighbours.choices(self.wanted.group) {
-            if Instant::now() >= until {
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 break;
             }
-            let failed = match self.open(&tunnel).await {
+            let failed = match self.open(&tunnel, left.min(OPEN_WITHIN)).await {
                 Ok(session) => {
                     self.shared.neighbours.took(self.wanted.group, gateway);
                     metrics::passed_on(OpenResult::Ok.as_str());
@@ -61,27 +78,28 @@ impl PassOn<'_> {
                             break;
                         }
                     }
-                    return Ok(Some((session, gateway)));
+                    return Ok(Asked::Taken(session, gateway));
                 }
                 Err(failed) => failed,
             };
-            debug!(session = self.entry.id(), %gateway, result = failed.as_str(), detail = %failed, "not taken by another gateway");
+            debug!(session = self.entry.id(), %gateway, result = failed.as_str(), detail = failed.told_of("it"), "not taken by another gateway");
             if is_final(&failed) {
                 metrics::passed_on(failed.as_str());
-                return Err(Lost { failure: failed.failure(), detail: format!("{gateway}: {failed}") });
+                return Err(Lost { failure: failed.failure(), detail: told(gateway, &failed) });
             }
+            last = Some(Declined { gateway, failed });
         }
-        Ok(None)
+        Ok(Asked::Nobody(last))
     }
 
-    async fn open(&self, tunnel: &Handle) -> Result<SessionStream, Failed> {
+    async fn open(&self, tunnel: &Handle, within: Duration) -> Result<SessionStream, Failed> {
         let request = OpenRequest {
-            deadline: OPEN_WITHIN,
+            deadline: within,
             trace: self.entry.trace(),
             caller: self.from.to_string(),
             ..OpenRequest::resource(neighbours::place(self.wanted.group, &self.wanted.resource))
         };
-        let within = OPEN_WITHIN + self.shared.limits.answer_grace;
+        let within = within + self.shared.limits.answer_grace;
         let mut status = tunnel.status();
         let silent = async { drop(status.wait_for(|status| status.liveness != Liveness::Alive).await) };
         tokio::select! {
@@ -94,6 +112,21 @@ impl PassOn<'_> {
             }
         }
     }
+}
+
+impl Lost {
+    /// The caller gets nothing, and this is what another gateway said to that.
+    pub(super) fn and_elsewhere(mut self, declined: Option<Declined>) -> Self {
+        if let Some(Declined { gateway, failed }) = declined {
+            metrics::passed_on(failed.as_str());
+            self.detail = format!("{}; {}", self.detail, told(gateway, &failed));
+        }
+        self
+    }
+}
+
+fn told(gateway: GatewayId, failed: &Failed) -> String {
+    format!("{gateway}: {}", failed.told_of("it"))
 }
 
 /// Whether no other gateway would do better: this one had members for it, and its target or the site's rules said no.

@@ -78,7 +78,6 @@ impl Links {
 
     /// Dials whoever serves until `stop`; tunnels that are up by then are left to [`Neighbours::drain`].
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        self.dialer.neighbours.seek();
         let mut bell = self.store.bell();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -153,13 +153,34 @@ async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
     assert_eq!(heard.await.unwrap().unwrap(), b"hello");
 }
 
+fn silent(incoming: Incoming) {
+    tokio::spawn(async move { incoming.cancelled().await });
+}
+
+#[tokio::test]
+async fn a_member_that_comes_here_is_taken_while_another_gateway_still_tries() {
+    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    here.dials(&there).await;
+    let _silent = there.has_agent(silent).await;
+    let (caller, _) = here.call().await;
+    let heard = tokio::spawn(say(caller, b"hello"));
+    until("the other one tries", || there.sessions.open_total() == 1).await;
+    let _member = here.has_agent(echoing).await;
+    let heard = tokio::time::timeout(Duration::from_secs(2), heard).await.expect("it waits for the other");
+    assert_eq!(heard.unwrap().unwrap(), b"hello");
+    assert_eq!(here.record(1).await.member, Some(agent(1)));
+}
+
 #[tokio::test]
 async fn a_caller_for_whom_nobody_has_a_member_is_passed_on_once_and_reset_in_the_end() {
     let (here, there) = (Gateway::new(1), Gateway::new(2));
     here.dials(&there).await;
     there.dials(&here).await;
     assert!(say(here.call().await.0, b"hello").await.is_err());
-    assert_eq!(here.record(1).await.outcome.as_str(), "no_member");
+    let record = here.record(1).await;
+    assert_eq!(record.outcome.as_str(), "no_member");
+    let answer = format!("{}: it answered busy: no agent of the group has a tunnel here", there.id);
+    assert!(record.detail.ends_with(&answer), "{}", record.detail);
     assert!(here.sessions.get(2).is_none(), "it did not come back");
 }
 
