@@ -34,7 +34,7 @@ use warren_tunnel::{
 };
 
 use crate::{
-    metrics,
+    metrics::{self, SessionMeters},
     neighbours::Neighbours,
     registry::{Asked, Chosen, Lease, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
@@ -157,16 +157,27 @@ impl Dispatcher {
     }
 
     /// Takes a caller over. Returns at once; the session is a task of its own.
-    pub(crate) fn take(&self, caller: TcpStream, from: SocketAddr, wanted: Wanted) {
+    pub(crate) fn take(
+        &self,
+        caller: TcpStream,
+        from: SocketAddr,
+        wanted: Wanted,
+        meters: Arc<SessionMeters>,
+    ) {
         let shared = self.shared.clone();
         let opening = shared.opening.token();
-        let entry = shared.sessions.begin(&wanted, from, rand::random());
+        let entry = shared.sessions.begin(&wanted, &meters, from, rand::random());
         let Ok(permit) = shared.room.clone().try_acquire_owned() else {
             let detail = format!("gateway holds {} sessions already", shared.limits.sessions_max);
-            return shared.lose(caller, entry, &wanted, Lost { failure: Failure::GatewayFull, detail });
+            return Shared::lose(
+                caller,
+                entry,
+                (&wanted, &meters),
+                Lost { failure: Failure::GatewayFull, detail },
+            );
         };
         self.shared.tasks.spawn(async move {
-            shared.carry((caller, from), entry, wanted, opening).await;
+            shared.carry((caller, from), entry, (wanted, meters), opening).await;
             drop(permit);
         });
     }
@@ -189,7 +200,7 @@ impl Shared {
         self: Arc<Self>,
         (caller, from): (TcpStream, SocketAddr),
         entry: Entry,
-        wanted: Wanted,
+        (wanted, meters): (Wanted, Arc<SessionMeters>),
         opening: TaskTrackerToken,
     ) {
         let begun = Instant::now();
@@ -206,14 +217,19 @@ impl Shared {
         drop(opening);
         match opened {
             Ok(carried) => {
-                wanted.meters.opened(begun.elapsed());
-                Self::splice(caller, carried, entry, &wanted).await;
+                meters.opened(begun.elapsed());
+                Self::splice(caller, carried, entry, (&wanted, &meters)).await;
             }
-            Err(lost) => self.lose(caller, entry, &wanted, lost),
+            Err(lost) => Self::lose(caller, entry, (&wanted, &meters), lost),
         }
     }
 
-    async fn splice(caller: TcpStream, carried: Carried, entry: Entry, wanted: &Wanted) {
+    async fn splice(
+        caller: TcpStream,
+        carried: Carried,
+        entry: Entry,
+        (wanted, meters): (&Wanted, &SessionMeters),
+    ) {
         let report = splice(carried.session, caller, ResetReason::CallerGone).await;
         let (outcome, detail) = match report.end {
             SpliceEnd::Finished => (Outcome::Closed, String::new()),
@@ -223,7 +239,7 @@ impl Shared {
         let (up, down) = (report.from_socket, report.to_socket);
         debug!(
             session = entry.id(),
-            group = &*wanted.meters.label,
+            group = &*meters.label,
             resource = %wanted.resource,
             outcome = outcome.as_str(),
             detail,
@@ -326,11 +342,11 @@ impl Shared {
     }
 
     /// Resets the caller: whoever gets nothing must not take it for an empty answer.
-    fn lose(&self, caller: TcpStream, entry: Entry, wanted: &Wanted, lost: Lost) {
+    fn lose(caller: TcpStream, entry: Entry, (wanted, meters): (&Wanted, &SessionMeters), lost: Lost) {
         let Lost { failure, detail } = lost;
         info!(
             session = entry.id(),
-            group = &*wanted.meters.label,
+            group = &*meters.label,
             resource = %wanted.resource,
             reason = failure.as_str(),
             detail,

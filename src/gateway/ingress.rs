@@ -207,8 +207,8 @@ impl Shared {
                 if label != meters.label {
                     meters = SessionMeters::of(label);
                 }
-                let wanted = Wanted { group, meters: meters.clone(), resource: resource.clone() };
-                shared.dispatcher.take(socket, from, wanted);
+                let wanted = Wanted { group, resource: resource.clone() };
+                shared.dispatcher.take(socket, from, wanted, meters.clone());
             };
             accept::run(&listener, take, &stop).await;
         });

@@ -16,7 +16,7 @@ use warren_tunnel::Liveness;
 
 use crate::{
     registry::{GroupObserved, NotAdmitted, Standing},
-    sessions::Outcome,
+    sessions::{OpenSessions, Outcome},
 };
 
 /// Verified tunnels.
@@ -31,6 +31,8 @@ pub const GROUP_REASON: &str = "warren_gateway_group_reason";
 pub const GROUP_STATE_SINCE: &str = "warren_gateway_group_state_since_timestamp_seconds";
 /// Sessions open or being opened.
 pub const SESSIONS: &str = "warren_gateway_sessions";
+/// Sessions carried for other gateways.
+pub const GUESTS: &str = "warren_gateway_guests";
 /// Sessions that ended, by how.
 pub const SESSIONS_TOTAL: &str = "warren_gateway_sessions_total";
 /// From the caller's connection to the target's acceptance.
@@ -75,7 +77,18 @@ pub const CATALOGUE: &[Metric] = &[
         &["group"],
         "When the group came into its state, as this gateway saw it, seconds since the Unix epoch.",
     ),
-    metric(SESSIONS, Kind::Gauge, &["group"], "Sessions that are open or being opened."),
+    metric(
+        SESSIONS,
+        Kind::Gauge,
+        &["group"],
+        "Sessions that are open or being opened, of callers that came to this gateway.",
+    ),
+    metric(
+        GUESTS,
+        Kind::Gauge,
+        &["group"],
+        "Sessions carried for callers that came to another gateway, which counts all else of them.",
+    ),
     metric(
         SESSIONS_TOTAL,
         Kind::Counter,
@@ -104,7 +117,7 @@ pub const CATALOGUE: &[Metric] = &[
         PASSED_ON_TOTAL,
         Kind::Counter,
         &["result"],
-        "Callers that other gateways were asked to carry because no member here could: ok when one did, else what the last one said. It counts them, too.",
+        "Callers that other gateways were asked to carry because no member here could: ok when one did, else what the last one said.",
     ),
     metric(
         NEIGHBOURS,
@@ -257,12 +270,13 @@ pub(crate) fn certificate(name: &'static str, not_after: SystemTime) {
 }
 
 /// Shows one group as it is now.
-pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, sessions: usize) {
+pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, open: OpenSessions) {
     let label = || observed.label.to_string();
     let tunnels = observed.members.values().flat_map(|member| &member.tunnels);
     let alive = tunnels.filter(|tunnel| tunnel.liveness == Liveness::Alive).count();
     gauge!(TUNNELS, "group" => label()).set(alive as f64);
-    gauge!(SESSIONS, "group" => label()).set(sessions as f64);
+    gauge!(SESSIONS, "group" => label()).set(open.own as f64);
+    gauge!(GUESTS, "group" => label()).set(open.guests as f64);
     if let Some(view) = &observed.view {
         gauge!(CONFIG_REVISION, "group" => label()).set(view.revision as f64);
     }
@@ -286,7 +300,7 @@ pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, sessions
 
 /// A group that is no more is shown no more: a gauge cannot be taken back, and one that is no number is left out.
 pub(crate) fn clear_group(label: &str) {
-    for name in [TUNNELS, SESSIONS, CONFIG_REVISION, GROUP_STATE_SINCE] {
+    for name in [TUNNELS, SESSIONS, GUESTS, CONFIG_REVISION, GROUP_STATE_SINCE] {
         gauge!(name, "group" => label.to_owned()).set(f64::NAN);
     }
     for status in MemberStatus::ALL {

@@ -169,7 +169,8 @@ struct Log {
 struct Live {
     /// On the heap, so that it goes to the ended ones as it is.
     record: Box<SessionRecord>,
-    meters: Arc<SessionMeters>,
+    /// Absent for a caller of another gateway, which counts it.
+    meters: Option<Arc<SessionMeters>>,
     meter: Option<Arc<Meter>>,
     /// Bytes up and down that metrics have seen.
     counted: (u64, u64),
@@ -197,20 +198,50 @@ impl SessionLog {
     }
 
     /// Adds what the open sessions carried since the last time to the metrics; returns how many each group has.
-    pub(crate) fn count(&self) -> BTreeMap<GroupId, usize> {
+    pub(crate) fn count(&self) -> BTreeMap<GroupId, OpenSessions> {
         let mut log = self.lock();
-        let mut open = BTreeMap::new();
+        let mut open: BTreeMap<_, OpenSessions> = BTreeMap::new();
         for live in log.open.values_mut() {
             live.count();
-            *open.entry(live.record.group).or_default() += 1;
+            let open = open.entry(live.record.group).or_default();
+            *if live.meters.is_some() { &mut open.own } else { &mut open.guests } += 1;
         }
         open
     }
 
     /// Begins the record of a caller that has just connected.
-    pub(crate) fn begin(&self, wanted: &Wanted, caller: SocketAddr, trace: [u8; 16]) -> Entry {
-        let mut record = Box::new(SessionRecord {
-            id: 0,
+    pub(crate) fn begin(
+        &self,
+        wanted: &Wanted,
+        meters: &Arc<SessionMeters>,
+        caller: SocketAddr,
+        trace: [u8; 16],
+    ) -> Entry {
+        let entry = self.draft(wanted, Some(meters.clone()), caller, trace);
+        entry.show();
+        entry
+    }
+
+    /// The same for a caller of another gateway. It is shown once it is tried on a member: the other gateway shows it, and asks
+    /// again and again while there is none. Nor is it counted here.
+    pub(crate) fn begin_guest(&self, wanted: &Wanted, caller: SocketAddr, trace: [u8; 16]) -> Entry {
+        self.draft(wanted, None, caller, trace)
+    }
+
+    fn draft(
+        &self,
+        wanted: &Wanted,
+        meters: Option<Arc<SessionMeters>>,
+        caller: SocketAddr,
+        trace: [u8; 16],
+    ) -> Entry {
+        let id = {
+            let mut log = self.lock();
+            log.last += 1;
+            log.last
+        };
+        let record = Box::new(SessionRecord {
+            id,
             group: wanted.group,
             resource: wanted.resource.clone(),
             caller,
@@ -225,13 +256,8 @@ impl SessionLog {
             attempts: Vec::new(),
             trace,
         });
-        let meters = wanted.meters.clone();
-        let mut log = self.lock();
-        log.last += 1;
-        let id = log.last;
-        record.id = id;
-        log.open.insert(id, Live { record, meters, meter: None, counted: (0, 0) });
-        Entry { log: self.clone(), id, trace }
+        let live = Live { record, meters, meter: None, counted: (0, 0) };
+        Entry { log: self.clone(), id, trace, draft: Mutex::new(Some(live)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -243,8 +269,16 @@ impl SessionLog {
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) group: GroupId,
-    pub(crate) meters: Arc<SessionMeters>,
     pub(crate) resource: Name,
+}
+
+/// Sessions of one group that are open or being opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OpenSessions {
+    /// Of callers that came to this gateway.
+    pub(crate) own: usize,
+    /// Of callers that came to another one.
+    pub(crate) guests: usize,
 }
 
 /// The record of a session that goes on. Dropped without [`Entry::end`], the session counts as stopped by the gateway.
@@ -253,6 +287,8 @@ pub(crate) struct Entry {
     log: SessionLog,
     id: u64,
     trace: [u8; 16],
+    /// Until it is shown.
+    draft: Mutex<Option<Live>>,
 }
 
 impl Entry {
@@ -266,6 +302,7 @@ impl Entry {
 
     /// The session is tried on `member`, called `name` in its group.
     pub(crate) fn tries(&self, member: AgentId, name: String) {
+        self.show();
         if let Some(live) = self.log.lock().open.get_mut(&self.id) {
             live.record.member = Some(member);
             live.record.member_name = name;
@@ -299,6 +336,13 @@ impl Entry {
         self.close(outcome, detail);
     }
 
+    fn show(&self) {
+        let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(live) = draft {
+            self.log.lock().open.insert(self.id, live);
+        }
+    }
+
     fn close(&self, outcome: Outcome, detail: String) {
         let closed_ms = Some(now_ms());
         let mut log = self.log.lock();
@@ -309,7 +353,9 @@ impl Entry {
         let oldest = if log.ended.len() == ENDED_MAX { log.ended.pop_front() } else { None };
         log.ended.push_back(live.record);
         drop(log);
-        live.meters.ended(outcome.as_str());
+        if let Some(meters) = live.meters {
+            meters.ended(outcome.as_str());
+        }
         drop(oldest);
     }
 }
@@ -339,7 +385,9 @@ impl Live {
 
     fn count(&mut self) {
         let (now, before) = (self.carried(), self.counted);
-        self.meters.carried(now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        if let Some(meters) = &self.meters {
+            meters.carried(now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+        }
         self.counted = now;
     }
 }
@@ -357,9 +405,11 @@ mod tests {
     use super::*;
 
     fn begin(log: &SessionLog) -> Entry {
-        let meters = SessionMeters::of("g".into());
-        let wanted = Wanted { group: GroupId::from_random(1), meters, resource: "db".parse().unwrap() };
-        log.begin(&wanted, "127.0.0.1:9".parse().unwrap(), [0; 16])
+        log.begin(&wanted(), &SessionMeters::of("g".into()), "127.0.0.1:9".parse().unwrap(), [0; 16])
+    }
+
+    fn wanted() -> Wanted {
+        Wanted { group: GroupId::from_random(1), resource: "db".parse().unwrap() }
     }
 
     fn attempt() -> Attempt {
@@ -394,6 +444,23 @@ mod tests {
         let ended = log.get(id).unwrap();
         assert_eq!((ended.outcome, ended.member_name.as_str()), (Outcome::Closed, "a"));
         assert!(ended.closed_ms.is_some());
+    }
+
+    #[test]
+    fn a_guest_is_shown_once_it_is_tried_on_a_member() {
+        let log = SessionLog::default();
+        let guest = || log.begin_guest(&wanted(), "127.0.0.1:9".parse().unwrap(), [0; 16]);
+        for _ in 0..3 {
+            guest().end(Outcome::NotOpened(Failure::NoMember), String::new());
+        }
+        let everything = SessionFilter { ended: true, limit: 10, ..Default::default() };
+        assert_eq!((log.list(&everything).0.len(), log.open_total()), (0, 0));
+        let (own, guest) = (begin(&log), guest());
+        guest.tries(AgentId::from_random(2), "a".into());
+        assert_eq!(log.count()[&wanted().group], OpenSessions { own: 1, guests: 1 });
+        guest.end(Outcome::Closed, String::new());
+        assert_eq!(log.list(&everything).0.len(), 2);
+        drop(own);
     }
 
     #[test]

@@ -3,11 +3,7 @@
 //! It is dispatched like one of our own, but never passed on again, and nobody is waited for: the other gateway waits, and
 //! asks again.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -40,7 +36,7 @@ impl Shared {
         let request = incoming.request();
         // It goes along for logs and sticky policies; one that cannot be read is nobody's.
         let from = request.caller.parse().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let (entry, begun) = (self.sessions.begin(&wanted, from, request.trace), Instant::now());
+        let entry = self.sessions.begin_guest(&wanted, from, request.trace);
         let manner = Manner {
             patience: Duration::ZERO,
             may_pass_on: false,
@@ -57,7 +53,6 @@ impl Shared {
         drop(opening);
         match opened {
             Ok(Carried { session, lease }) => {
-                wanted.meters.opened(begun.elapsed());
                 let (outcome, detail) = match relay(incoming.accept(), session).await {
                     RelayEnd::Finished => (Outcome::Closed, String::new()),
                     RelayEnd::First(cut) | RelayEnd::Second(cut) => (Outcome::Cut(cut.reason), cut.detail),

@@ -45,10 +45,10 @@ impl Bench {
 
     async fn call(&self) -> TcpStream {
         let (near, accepted) = caller().await;
-        let wanted =
-            Wanted { group: group(), meters: SessionMeters::of("site".into()), resource: name("db") };
+        let (wanted, meters) =
+            (Wanted { group: group(), resource: name("db") }, SessionMeters::of("site".into()));
         let from = accepted.peer_addr().unwrap();
-        self.dispatcher.take(accepted, from, wanted);
+        self.dispatcher.take(accepted, from, wanted, meters);
         near
     }
 
@@ -192,9 +192,8 @@ async fn with_nobody_there_the_caller_is_reset_after_the_wait() {
     let (bench, _members) = Bench::of(&[echoing]).await;
     let (near, accepted) = caller().await;
     let from = accepted.peer_addr().unwrap();
-    let wanted =
-        Wanted { group: group(), meters: SessionMeters::of("site".into()), resource: name("nothing") };
-    bench.dispatcher.take(accepted, from, wanted);
+    let wanted = Wanted { group: group(), resource: name("nothing") };
+    bench.dispatcher.take(accepted, from, wanted, SessionMeters::of("site".into()));
     assert!(say(near, "hello").await.is_err());
     assert_eq!(bench.record().await.outcome.as_str(), "unknown_resource");
 }

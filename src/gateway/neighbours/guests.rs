@@ -17,7 +17,7 @@ use axum::{
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
-use warren_core::id::{GatewayId, GroupId};
+use warren_core::id::GatewayId;
 use warren_tunnel::{
     Budget, Bundles, CloseReason, Config, Handle, Hello, Incoming, OpenResult, Role, SessionKind,
     echo::serve_echo,
@@ -26,9 +26,7 @@ use warren_tunnel::{
 };
 
 use super::of_place;
-use crate::{
-    admin::now_ms, dispatch::Dispatcher, metrics::SessionMeters, registry::Registry, sessions::Wanted,
-};
+use crate::{admin::now_ms, dispatch::Dispatcher, registry::Registry, sessions::Wanted};
 
 /// Tunnels of other gateways at once.
 const TUNNELS_MAX: usize = 64;
@@ -51,7 +49,6 @@ struct Shared {
     boot: u64,
     connections: AtomicU64,
     tunnels: Mutex<BTreeMap<u64, Handle>>,
-    meters: Mutex<BTreeMap<GroupId, Arc<SessionMeters>>>,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -73,7 +70,6 @@ impl Guests {
                 boot: now_ms(),
                 connections: AtomicU64::new(0),
                 tunnels: Mutex::default(),
-                meters: Mutex::default(),
                 room: Arc::new(Semaphore::new(TUNNELS_MAX)),
                 tasks: TaskTracker::new(),
                 draining,
@@ -183,21 +179,7 @@ impl Shared {
                 if !self.registry.has_tunnels(group) {
                     return incoming.refuse(OpenResult::Busy, "no agent of the group has a tunnel here");
                 }
-                let wanted = Wanted { group, meters: self.meters(group), resource };
-                self.dispatcher.take_guest(incoming, wanted);
-            }
-        }
-    }
-
-    fn meters(&self, group: GroupId) -> Arc<SessionMeters> {
-        let label = self.registry.label(group);
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        match meters.get(&group) {
-            Some(known) if known.label == label => known.clone(),
-            _ => {
-                let fresh = SessionMeters::of(label);
-                meters.insert(group, fresh.clone());
-                fresh
+                self.dispatcher.take_guest(incoming, Wanted { group, resource });
             }
         }
     }

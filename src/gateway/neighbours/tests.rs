@@ -61,9 +61,9 @@ impl Gateway {
     async fn call(&self) -> (TcpStream, SocketAddr) {
         let (near, accepted) = caller().await;
         let meters = SessionMeters::of("site".into());
-        let wanted = Wanted { group: group(), meters, resource: name("db") };
+        let wanted = Wanted { group: group(), resource: name("db") };
         let from = accepted.peer_addr().unwrap();
-        self.dispatcher.take(accepted, from, wanted);
+        self.dispatcher.take(accepted, from, wanted, meters);
         (near, from)
     }
 

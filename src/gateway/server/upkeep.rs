@@ -97,7 +97,7 @@ fn show(parts: &Parts, labels: &mut BTreeMap<GroupId, Arc<str>>) {
     let mut shown = BTreeMap::new();
     for group in parts.registry.named_groups() {
         let standing = parts.registry.standing(group.group, now_ms());
-        metrics::show_group(&group, &standing, open.remove(&group.group).unwrap_or(0));
+        metrics::show_group(&group, &standing, open.remove(&group.group).unwrap_or_default());
         shown.insert(group.group, group.label.clone());
     }
     for (_, label) in labels.iter().filter(|(id, label)| shown.get(id) != Some(*label)) {
