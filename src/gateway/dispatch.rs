@@ -35,7 +35,7 @@ use warren_tunnel::{
 
 use crate::{
     metrics::{self, SessionMeters},
-    neighbours::Neighbours,
+    neighbours::{Neighbours, Share},
     registry::{Asked, Chosen, Lease, Registry},
     sessions::{Attempt, Entry, Failure, Outcome, SessionLog, Wanted},
 };
@@ -51,7 +51,7 @@ mod tests;
 use attempt::{Failed, attempt};
 use choose::Choice;
 use early::{Caller, Early};
-use pass_on::Asked as Elsewhere;
+use pass_on::{Asked as Elsewhere, Taken};
 
 /// Tries after the first.
 const RETRIES_MAX: usize = 2;
@@ -121,8 +121,15 @@ struct Lost {
 /// A session that has reached its target.
 struct Carried {
     session: SessionStream,
-    /// Absent when another gateway carries it, and counts.
-    lease: Option<Lease>,
+    held: Held,
+}
+
+/// What a session takes for as long as it lasts.
+enum Held {
+    /// Of a member.
+    Lease { _lease: Lease },
+    /// Of the tunnel to another gateway.
+    Share { _share: Share },
 }
 
 /// How an open is gone about.
@@ -248,7 +255,7 @@ impl Shared {
             "session ended"
         );
         entry.end(outcome, detail);
-        drop(carried.lease);
+        drop(carried.held);
     }
 
     /// Opens the session on the best member that takes it; without one here, on another gateway.
@@ -284,7 +291,7 @@ impl Shared {
                         // What led here says more than that nobody is left.
                         let lost = last.take().unwrap_or(nobody);
                         match if may_pass_on { pass_on.ask(&early).await? } else { Elsewhere::Nobody(None) } {
-                            Elsewhere::Taken(session, gateway) => Choice::Elsewhere(session, gateway),
+                            Elsewhere::Taken(taken) => Choice::Elsewhere(taken),
                             Elsewhere::Nobody(declined) => return Err(lost.and_elsewhere(declined)),
                         }
                     }
@@ -292,9 +299,9 @@ impl Shared {
             };
             let Chosen { plan, lease, name, revision } = match choice {
                 Choice::Member(chosen) => chosen,
-                Choice::Elsewhere(session, gateway) => {
+                Choice::Elsewhere(Taken { session, gateway, share }) => {
                     entry.passed_on(gateway, session.meter());
-                    return Ok(Carried { session, lease: None });
+                    return Ok(Carried { session, held: Held::Share { _share: share } });
                 }
             };
             let member = lease.tunnel.agent;
@@ -318,7 +325,7 @@ impl Shared {
                     // Others could not reach a target that can be reached: that is not its fault, but that of their ways.
                     group.reached(member, &target_failed, (&wanted.resource, revision), took, now);
                     entry.carried(tried_so, session.meter());
-                    return Ok(Carried { session, lease: Some(lease) });
+                    return Ok(Carried { session, held: Held::Lease { _lease: lease } });
                 }
                 Err(failed) => failed,
             };

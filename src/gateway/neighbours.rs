@@ -17,18 +17,23 @@ use std::{
     },
 };
 
+use tokio::time::Instant;
 use warren_core::id::{GatewayId, GroupId, Name};
-use warren_tunnel::{Handle, Liveness};
+use warren_tunnel::{Config, Handle, Liveness};
 
 use crate::metrics;
 
 mod guests;
 mod links;
+mod shares;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(crate) use guests::Guests;
 pub(crate) use links::Links;
+pub(crate) use shares::{Share, Shares};
+use turns::Turns;
 
 /// Groups of which it is remembered who took their last caller; when there are more, that begins anew.
 const TAKERS_MAX: usize = 100_000;
@@ -45,6 +50,9 @@ struct Shared {
     links: RwLock<BTreeMap<GatewayId, (u64, Handle)>>,
     links_made: AtomicU64,
     takers: RwLock<BTreeMap<GroupId, GatewayId>>,
+    turns: Turns,
+    /// Of the tunnel to each, whichever it is at the moment: sessions go on over the next one.
+    rooms: RwLock<BTreeMap<GatewayId, Room>>,
     /// There may be others.
     sought: AtomicBool,
 }
@@ -54,6 +62,22 @@ struct Shared {
 pub(crate) struct Neighbour {
     pub(crate) gateway: GatewayId,
     pub(crate) tunnel: Handle,
+    pub(crate) room: Room,
+}
+
+/// What groups share of the tunnel to a gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    /// Opens without an answer.
+    pub(crate) opens: Shares,
+    pub(crate) sessions: Shares,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let Config { sessions_max, pending_opens_max, .. } = Config::default();
+        Self { opens: Shares::new(pending_opens_max), sessions: Shares::new(sessions_max) }
+    }
 }
 
 impl Neighbours {
@@ -68,11 +92,27 @@ impl Neighbours {
         let mut choices: Vec<_> = links
             .iter()
             .filter(|(_, (_, tunnel))| well(tunnel))
-            .map(|(gateway, (_, tunnel))| Neighbour { gateway: *gateway, tunnel: tunnel.clone() })
+            .map(|(gateway, (_, tunnel))| (*gateway, tunnel.clone()))
+            .map(|(gateway, tunnel)| Neighbour { gateway, tunnel, room: self.room(gateway) })
             .collect();
         let taker = read(&self.shared.takers).get(&group).copied();
         choices.sort_by_key(|choice| Some(choice.gateway) != taker);
         choices
+    }
+
+    /// Takes the turn to ask for the resource; or tells when the next one is.
+    pub(crate) fn turn(&self, group: GroupId, resource: &Name) -> Result<(), Instant> {
+        self.shared.turns.take(group, resource, Instant::now())
+    }
+
+    /// Whoever had the turn was told no by all; tells when the next one is.
+    pub(crate) fn asked_in_vain(&self, group: GroupId, resource: &Name) -> Instant {
+        self.shared.turns.in_vain(group, resource, Instant::now())
+    }
+
+    /// Somebody who asked for the resource was taken; says whether others may wait for that.
+    pub(crate) fn turns_are_over(&self, group: GroupId, resource: &Name) -> bool {
+        self.shared.turns.are_over(group, resource)
     }
 
     /// That gateway has taken a caller of the group.
@@ -113,6 +153,13 @@ impl Neighbours {
             links.remove(&gateway);
         }
         metrics::neighbours(links.len());
+    }
+
+    fn room(&self, gateway: GatewayId) -> Room {
+        if let Some(room) = read(&self.shared.rooms).get(&gateway) {
+            return room.clone();
+        }
+        write(&self.shared.rooms).entry(gateway).or_default().clone()
     }
 
     fn tunnels(&self) -> Vec<Handle> {

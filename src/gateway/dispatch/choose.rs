@@ -2,31 +2,27 @@
 
 use std::{
     ops::ControlFlow::{self, Break, Continue},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{sync::watch, time::timeout_at};
-use warren_core::{balance::Rule, id::GatewayId};
-use warren_tunnel::SessionStream;
+use warren_core::balance::Rule;
 
 use super::{
     Lost, Manner, Shared,
     early::Early,
-    pass_on::{Asked as Elsewhere, Declined, PassOn},
+    pass_on::{Asked as Elsewhere, Declined, PassOn, Taken},
 };
 use crate::{
     registry::{Asked, Chosen, Group, Planned},
     sessions::Failure,
 };
 
-/// While a member is waited for, other gateways are asked so often.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
-
 /// Where a session is to go.
 pub(super) enum Choice {
     Member(Chosen),
     /// Another gateway has taken it.
-    Elsewhere(SessionStream, GatewayId),
+    Elsewhere(Taken),
 }
 
 impl Shared {
@@ -39,10 +35,10 @@ impl Shared {
         manner: Manner,
         pass_on: &PassOn<'_>,
     ) -> Result<Choice, Lost> {
-        let begun = tokio::time::Instant::now();
-        let (until, mut ask_at) = (begun + manner.patience, begun);
+        let until = tokio::time::Instant::now() + manner.patience;
         let mut changes = group.changes();
-        let mut may_ask = manner.may_pass_on && !self.neighbours.is_alone();
+        let may_pass_on = manner.may_pass_on && !self.neighbours.is_alone();
+        let mut may_ask = may_pass_on;
         let mut declined = None;
         loop {
             changes.mark_unchanged();
@@ -62,13 +58,20 @@ impl Shared {
             // Members that are here know of every resource; what is remembered of some that were here may be old.
             let knows = nobody.failure == Failure::UnknownResource && group.has_tunnels();
             let drains = self.stages.drain.is_cancelled();
-            if manner.may_pass_on && !knows && (drains || tokio::time::Instant::now() >= ask_at) {
-                // It has not said anything yet.
-                match self.ask_beside(group, &mut changes, asked, pass_on).await? {
-                    Break(choice) => return Ok(choice),
-                    Continue(answer) => declined = answer,
+            let mut wake = until;
+            if may_pass_on && !knows {
+                let is_last_chance = drains || declined.is_none() && tokio::time::Instant::now() >= until;
+                match pass_on.turn() {
+                    Err(next) if !is_last_chance => wake = next.min(until),
+                    // It has not said anything yet.
+                    _ => match self.ask_beside(group, &mut changes, asked, pass_on).await? {
+                        Break(choice) => return Ok(choice),
+                        Continue(answer) => {
+                            declined = answer;
+                            wake = pass_on.in_vain().min(until);
+                        }
+                    },
                 }
-                ask_at = tokio::time::Instant::now() + ASK_AGAIN_AFTER;
             }
             if drains {
                 // Nobody comes any more.
@@ -77,7 +80,6 @@ impl Shared {
             if tokio::time::Instant::now() >= until {
                 return Err(nobody.and_elsewhere(declined));
             }
-            let wake = if self.neighbours.is_alone() { until } else { ask_at.min(until) };
             // Either way it is looked at again.
             tokio::select! {
                 () = self.stages.drain.cancelled() => {}
@@ -109,7 +111,7 @@ impl Shared {
         tokio::select! {
             biased;
             answer = pass_on.ask(&silent) => Ok(match answer? {
-                Elsewhere::Taken(session, gateway) => Break(Choice::Elsewhere(session, gateway)),
+                Elsewhere::Taken(taken) => Break(Choice::Elsewhere(taken)),
                 Elsewhere::Nobody(declined) => Continue(declined),
             }),
             chosen = comes => Ok(Break(Choice::Member(chosen))),

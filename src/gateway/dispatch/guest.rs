@@ -52,13 +52,13 @@ impl Shared {
         };
         drop(opening);
         match opened {
-            Ok(Carried { session, lease }) => {
+            Ok(Carried { session, held }) => {
                 let (outcome, detail) = match relay(incoming.accept(), session).await {
                     RelayEnd::Finished => (Outcome::Closed, String::new()),
                     RelayEnd::First(cut) | RelayEnd::Second(cut) => (Outcome::Cut(cut.reason), cut.detail),
                 };
                 entry.end(outcome, detail);
-                drop(lease);
+                drop(held);
             }
             Err(lost) => Self::refuse(incoming, entry, lost),
         }

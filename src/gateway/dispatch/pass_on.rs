@@ -11,12 +11,12 @@ use std::{
 use tokio::time::timeout;
 use tracing::debug;
 use warren_core::id::GatewayId;
-use warren_tunnel::{Handle, Liveness, OpenRequest, OpenResult, SessionStream};
+use warren_tunnel::{Liveness, OpenRequest, OpenResult, SessionStream};
 
 use super::{Lost, Shared, attempt::Failed, early::Early};
 use crate::{
     metrics,
-    neighbours::{self, Neighbour},
+    neighbours::{self, Neighbour, Share},
     sessions::{Entry, Wanted},
 };
 
@@ -35,9 +35,16 @@ pub(super) struct PassOn<'a> {
 
 /// What came of asking them.
 pub(super) enum Asked {
-    Taken(SessionStream, GatewayId),
+    Taken(Taken),
     /// None has a member for it; what the last one said, if any could be asked.
     Nobody(Option<Declined>),
+}
+
+/// A session that another gateway carries.
+pub(super) struct Taken {
+    pub(super) session: SessionStream,
+    pub(super) gateway: GatewayId,
+    pub(super) share: Share,
 }
 
 /// Another gateway's answer that leaves the next one to be asked.
@@ -63,14 +70,19 @@ impl PassOn<'_> {
     /// that is final. May be dropped at any time.
     pub(super) async fn ask(&self, early: &Early) -> Result<Asked, Lost> {
         let mut last = None;
-        for Neighbour { gateway, tunnel } in self.shared.neighbours.choices(self.wanted.group) {
+        let neighbours = &self.shared.neighbours;
+        for neighbour in neighbours.choices(self.wanted.group) {
+            let gateway = neighbour.gateway;
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let failed = match self.open(&tunnel, left.min(OPEN_WITHIN)).await {
-                Ok(session) => {
-                    self.shared.neighbours.took(self.wanted.group, gateway);
+            let failed = match self.open(&neighbour, left.min(OPEN_WITHIN)).await {
+                Ok((session, share)) => {
+                    neighbours.took(self.wanted.group, gateway);
+                    if neighbours.turns_are_over(self.wanted.group, &self.wanted.resource) {
+                        self.shared.registry.touch(self.wanted.group);
+                    }
                     metrics::passed_on(OpenResult::Ok.as_str());
                     for bytes in early.kept() {
                         if session.send_bytes(bytes.clone()).await.is_err() {
@@ -78,7 +90,7 @@ impl PassOn<'_> {
                             break;
                         }
                     }
-                    return Ok(Asked::Taken(session, gateway));
+                    return Ok(Asked::Taken(Taken { session, gateway, share }));
                 }
                 Err(failed) => failed,
             };
@@ -92,7 +104,23 @@ impl PassOn<'_> {
         Ok(Asked::Nobody(last))
     }
 
-    async fn open(&self, tunnel: &Handle, within: Duration) -> Result<SessionStream, Failed> {
+    /// Takes the caller's turn to ask; or tells when the next one is.
+    pub(super) fn turn(&self) -> Result<(), tokio::time::Instant> {
+        self.shared.neighbours.turn(self.wanted.group, &self.wanted.resource)
+    }
+
+    /// All have said no; tells when the next turn is.
+    pub(super) fn in_vain(&self) -> tokio::time::Instant {
+        self.shared.neighbours.asked_in_vain(self.wanted.group, &self.wanted.resource)
+    }
+
+    async fn open(&self, to: &Neighbour, within: Duration) -> Result<(SessionStream, Share), Failed> {
+        let Neighbour { tunnel, room, .. } = to;
+        let group = self.wanted.group;
+        let (Some(_open), Some(share)) = (room.opens.take(group), room.sessions.take(group)) else {
+            let detail = "the group has its share of the tunnel there already".to_owned();
+            return Err(Failed::Answered { result: OpenResult::Busy, detail });
+        };
         let request = OpenRequest {
             deadline: within,
             trace: self.entry.trace(),
@@ -104,7 +132,7 @@ impl PassOn<'_> {
         let silent = async { drop(status.wait_for(|status| status.liveness != Liveness::Alive).await) };
         tokio::select! {
             opened = timeout(within, tunnel.open(request)) => match opened {
-                Ok(opened) => opened.map_err(|error| Failed::of(error, false)),
+                Ok(opened) => opened.map(|session| (session, share)).map_err(|error| Failed::of(error, false)),
                 Err(_) => Err(Failed::NoAnswer { said: false, after: within }),
             },
             () = silent => {

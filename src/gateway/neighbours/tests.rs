@@ -153,6 +153,36 @@ async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
     assert_eq!(heard.await.unwrap().unwrap(), b"hello");
 }
 
+#[tokio::test]
+async fn of_those_who_wait_for_a_member_one_asks_and_all_are_taken_once_one_is() {
+    let here = Gateway::new(1);
+    let (near, far) = tunnel(Hello::new(1, 1, 0));
+    near.ready().await.unwrap();
+    here.neighbours.seek();
+    here.neighbours.up(GatewayId::from_random(2), near);
+    let (asked, takes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counts, may) = (asked.clone(), takes.clone());
+    tokio::spawn(async move {
+        while let Some(incoming) = far.accept().await {
+            counts.fetch_add(1, Relaxed);
+            match may.load(Relaxed) {
+                true => echoing(incoming),
+                false => incoming.refuse(OpenResult::Busy, "nobody yet"),
+            }
+        }
+    });
+    let mut callers = Vec::new();
+    for _ in 0..50 {
+        callers.push(tokio::spawn(say(here.call().await.0, b"hello")));
+    }
+    until("it was asked again and again", || asked.load(Relaxed) >= 3).await;
+    assert!(asked.load(Relaxed) < 10, "{asked:?} times for {} callers", callers.len());
+    takes.store(true, Relaxed);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap(), b"hello");
+    }
+}
+
 fn silent(incoming: Incoming) {
     tokio::spawn(async move { incoming.cancelled().await });
 }
