@@ -57,8 +57,7 @@ impl SqlStore {
             |error: MigrateError| StoreError::Open { path: location.to_string(), source: error.into() };
         migrated.map_err(failed)?;
         if let StoreLocation::Postgres(url) = location {
-            let failed = |source| StoreError::Open { path: location.to_string(), source: Box::new(source) };
-            store.bell.hang(postgres::lone_connection(url).map_err(failed)?);
+            store.bell.hang(url.clone(), bell::Patience::default());
         }
         Ok(store)
     }
