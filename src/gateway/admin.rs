@@ -12,8 +12,8 @@ use warren_identity::{Authority, IdentityError, PeerIdentity, TokenKey};
 use warren_wire::v1;
 
 use crate::{
-    config::GatewayConfig, enrol::EnrolmentService, ingress::Ingress, registry::Registry,
-    sessions::SessionLog, store::Store,
+    config::GatewayConfig, enrol::EnrolmentService, ingress::Ingress, neighbours::Neighbours,
+    registry::Registry, sessions::SessionLog, store::Store,
 };
 
 mod agents;
@@ -23,6 +23,7 @@ mod clock;
 mod config;
 mod customers;
 mod door;
+mod elsewhere;
 pub(crate) mod error;
 mod find;
 mod groups;
@@ -46,6 +47,8 @@ pub struct Context {
     pub registry: Registry,
     pub ingress: Ingress,
     pub sessions: SessionLog,
+    /// Those who answer for groups that have no tunnel here.
+    pub(crate) neighbours: Neighbours,
     pub authority: Arc<Authority>,
     pub tokens: Arc<TokenKey>,
     pub config: Arc<GatewayConfig>,
@@ -100,8 +103,10 @@ pub fn routes(context: Context) -> Routes {
         users_server::UsersServer,
         audit_server::AuditServer,
     );
-    let guard = axum::middleware::from_fn_with_state(Door::new(context), auth::guard);
-    Routes::from(routes.into_axum_router().layer(guard))
+    let door = Door::new(context);
+    let pass_on = axum::middleware::from_fn_with_state(door.clone(), elsewhere::pass_on);
+    let guard = axum::middleware::from_fn_with_state(door, auth::guard);
+    Routes::from(routes.into_axum_router().layer(pass_on).layer(guard))
 }
 
 /// Implements every service of the admin API.

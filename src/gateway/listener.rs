@@ -212,7 +212,7 @@ impl Front {
     async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         if request.uri().path() == upgrade::PATH {
             if let Some(gateway) = peer.gateway {
-                return self.guests.answer(&mut request, gateway);
+                return self.guests.answer(&mut request, gateway, self.router.clone());
             }
             let identity = peer.caller.identity.as_ref().map_err(IdentityError::clone);
             return self.tunnels.answer(&mut request, identity).await;

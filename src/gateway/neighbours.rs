@@ -1,4 +1,4 @@
-//! The other gateways on the same store, to pass callers on to whose group has no tunnel here.
+//! The other gateways on the same store, to pass callers and calls on to whose group has no tunnel here.
 //!
 //! ```text
 //! caller ─▶ this gateway ══ tunnel, mutual TLS ══▶ another one ══▶ agent ─▶ target
@@ -23,6 +23,7 @@ use warren_tunnel::{Config, Handle, Liveness};
 
 use crate::metrics;
 
+pub(crate) mod calls;
 mod guests;
 mod links;
 mod shares;
@@ -139,7 +140,7 @@ impl Neighbours {
     }
 
     /// Takes the place of the one that there was; gives the tunnel's number.
-    fn up(&self, gateway: GatewayId, tunnel: Handle) -> u64 {
+    pub(crate) fn up(&self, gateway: GatewayId, tunnel: Handle) -> u64 {
         let number = self.shared.links_made.fetch_add(1, Relaxed) + 1;
         let mut links = write(&self.shared.links);
         links.insert(gateway, (number, tunnel));

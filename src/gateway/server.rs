@@ -320,6 +320,7 @@ impl Parts {
             registry: self.registry.clone(),
             ingress: self.ingress.clone(),
             sessions: self.sessions.clone(),
+            neighbours: self.neighbours.clone(),
             authority: self.foundation.authority.clone(),
             tokens: self.foundation.tokens.clone(),
             config: config.clone(),

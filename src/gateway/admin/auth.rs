@@ -4,6 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::{
     extract::{Request, State},
+    http::Uri,
     middleware::Next,
     response::Response,
 };
@@ -33,7 +34,7 @@ pub(super) struct Actor(pub(super) UserRecord);
 
 /// Lets a request through to the services, or answers it.
 pub(super) async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let method = request.uri().path().strip_prefix(PACKAGE).unwrap_or_default().to_owned();
+    let method = method_of(request.uri()).to_owned();
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return refuse(Problem::new(
             Code::Internal,
@@ -59,6 +60,16 @@ pub(super) async fn guard(State(door): State<Door>, mut request: Request, next: 
         }
         Err(problem) => refuse(problem),
     }
+}
+
+/// `Service/Method`; empty when it is none of ours.
+pub(super) fn method_of(uri: &Uri) -> &str {
+    uri.path().strip_prefix(PACKAGE).unwrap_or_default()
+}
+
+/// Whether more than looking is asked for.
+pub(super) fn is_change(method: &str) -> bool {
+    role_for(method) != UserRole::Viewer
 }
 
 async fn admit(door: &Door, from: IpAddr, method: &str, bearer: Option<&str>) -> Result<UserRecord, Problem> {
@@ -130,6 +141,11 @@ fn too_slow() -> Problem {
 
 fn refuse(problem: Problem) -> Response {
     refused_call(&problem.reason);
+    failed(problem)
+}
+
+/// The answer to a call that failed.
+pub(super) fn failed(problem: Problem) -> Response {
     Status::from(problem).into_http::<Body>().map(axum::body::Body::new)
 }
 

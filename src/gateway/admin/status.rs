@@ -50,7 +50,7 @@ impl Api {
         let observed = self.context.registry.group(group.id);
         observed.and_then(|observed| observed.view.clone()).ok_or_else(|| {
             let message = format!(
-                "group `{}` has not told this gateway anything yet: no member has a tunnel",
+                "group `{}` has not told this gateway anything yet: no member has a tunnel to it, or to another one that it reaches",
                 group.name
             );
             Problem::new(Code::Unavailable, "no_member", message)

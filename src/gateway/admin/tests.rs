@@ -311,6 +311,43 @@ async fn status_shows_members_by_what_the_gateway_sees() {
 }
 
 #[tokio::test]
+async fn a_call_about_agents_that_are_elsewhere_is_answered_there() {
+    let there = World::new().await;
+    let here = there.beside().await;
+    let site = there.site("site").await;
+    let admin = here.admin();
+    let status = || GroupStatusRequest { group: "site".into() };
+    let told = admin.groups().status(status()).await.unwrap().into_inner();
+    assert_eq!((told.members.len(), told.members[0].tunnels), (1, 1));
+    let made = admin.resources().create(create("127.0.0.1:0")).await.unwrap().into_inner();
+    assert!(there.context.ingress.address(site.group, &made.name.parse().unwrap()).is_some());
+    let weight = SetAgentWeightRequest { agent: "first".into(), weight: 7 };
+    admin.agents().set_weight(weight).await.unwrap();
+    assert_eq!(site.authors().last().map(String::as_str), Some("admin"), "in the name of who asked");
+    let drain = SetAgentIntentRequest {
+        agent: site.agent.to_string(),
+        intent: Intent::Draining.into(),
+        force: false,
+    };
+    let refused = admin.agents().set_intent(drain).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::FailedPrecondition, "last_healthy_member"), "refusals come back");
+    let viewer = CreateUserRequest { name: "vera".into(), role: "viewer".into() };
+    let made = admin.users().create(viewer).await.unwrap().into_inner();
+    let denied = here.client(&made.token).resources().create(create("")).await.unwrap_err();
+    assert_eq!(reason(&denied), (Code::PermissionDenied, "permission_denied"));
+
+    // Once nobody has a member it is said so, and what is known here is told.
+    site.stop().await;
+    until("its tunnel is gone", || !there.context.registry.has_tunnels(site.group)).await;
+    let config = GetConfigRequest { group: "site".into(), revision: None };
+    let nobody = admin.config().get(config).await.unwrap_err();
+    assert_eq!(reason(&nobody), (Code::Unavailable, "no_member"));
+    assert!(nobody.message().contains("or to another one"), "{}", nobody.message());
+    let told = admin.groups().status(status()).await.unwrap().into_inner();
+    assert_eq!((told.state.as_str(), told.members[0].tunnels), ("Down", 0));
+}
+
+#[tokio::test]
 async fn a_revoked_agent_is_cut_at_once_and_stays_out() {
     let world = World::new().await;
     let admin = world.admin();

@@ -1,4 +1,4 @@
-//! The tunnels of other gateways, and the callers that they pass on.
+//! The tunnels of other gateways, and what they pass on: callers, and calls of the admin API.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::{
+    Router,
     body::Body,
     http::{Request, Response, StatusCode},
 };
@@ -25,7 +26,7 @@ use warren_tunnel::{
     upgrade::{self, Upgrading},
 };
 
-use super::of_place;
+use super::{calls, of_place};
 use crate::{admin::now_ms, dispatch::Dispatcher, registry::Registry, sessions::Wanted};
 
 /// Tunnels of other gateways at once.
@@ -78,8 +79,13 @@ impl Guests {
     }
 
     /// Answers the request for a tunnel of `gateway`, which TLS has verified; when the answer is 101, it is served from
-    /// then on.
-    pub(crate) fn answer<B>(&self, request: &mut Request<B>, gateway: GatewayId) -> Response<Body> {
+    /// then on. Calls that come through it are answered by `api`.
+    pub(crate) fn answer<B>(
+        &self,
+        request: &mut Request<B>,
+        gateway: GatewayId,
+        api: Router,
+    ) -> Response<Body> {
         let refuse = |status, why: &'static str| {
             debug!(%gateway, why, "tunnel of another gateway refused");
             let mut response = Response::new(Body::from(format!("{why}\n")));
@@ -100,7 +106,7 @@ impl Guests {
         };
         let shared = self.shared.clone();
         self.shared.tasks.spawn(async move {
-            shared.serve(upgrading, gateway).await;
+            shared.serve(upgrading, gateway, &api).await;
             drop(room);
         });
         response
@@ -108,8 +114,8 @@ impl Guests {
 
     /// Serves a tunnel whose bytes somebody else moves.
     #[cfg(test)]
-    pub(super) async fn attend(&self, tunnel: &Handle) {
-        self.shared.attend(tunnel).await;
+    pub(super) async fn attend(&self, tunnel: &Handle, api: &Router) {
+        self.shared.attend(tunnel, api).await;
     }
 
     /// Takes nothing more, and lets what is carried end until `deadline`. Gives the number cut.
@@ -134,7 +140,7 @@ impl Shared {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(&self, upgrading: Upgrading, gateway: GatewayId) {
+    async fn serve(&self, upgrading: Upgrading, gateway: GatewayId, api: &Router) {
         let stream = match timeout(UPGRADE_WITHIN, upgrading.stream::<TlsStream>()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return debug!(%gateway, error = &error as &dyn Error, "upgrade failed"),
@@ -154,7 +160,7 @@ impl Shared {
             handle.close(CloseReason::Shutdown, "gateway stops");
         }
         info!(%gateway, "tunnel of another gateway up");
-        self.attend(&handle).await;
+        self.attend(&handle, api).await;
         self.lock().remove(&epoch);
         let closed = handle.closed().await;
         info!(%gateway, reason = %closed.reason, detail = closed.detail, "tunnel of another gateway down");
@@ -162,16 +168,16 @@ impl Shared {
     }
 
     /// Takes what comes until the end.
-    async fn attend(&self, tunnel: &Handle) {
+    async fn attend(&self, tunnel: &Handle, api: &Router) {
         while let Some(incoming) = tunnel.accept().await {
-            self.take(incoming);
+            self.take(incoming, api);
         }
     }
 
-    fn take(&self, incoming: Incoming) {
+    fn take(&self, incoming: Incoming, api: &Router) {
         match incoming.request().kind {
             SessionKind::Echo => drop(self.tasks.spawn(async move { serve_echo(incoming.accept()).await })),
-            SessionKind::Control => incoming.refuse(OpenResult::Unknown, "gateways have no control service"),
+            SessionKind::Control => drop(self.tasks.spawn(calls::serve(incoming, api.clone()))),
             SessionKind::Resource => {
                 let Some((group, resource)) = of_place(&incoming.request().name) else {
                     return incoming.refuse(OpenResult::Unknown, "not a resource of a group");

@@ -47,7 +47,7 @@ impl Gateway {
         self.neighbours.seek();
         self.neighbours.up(other.id, near.clone());
         let guests = other.guests.clone();
-        tokio::spawn(async move { guests.attend(&far).await });
+        tokio::spawn(async move { guests.attend(&far, &Default::default()).await });
         near
     }
 

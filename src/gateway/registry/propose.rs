@@ -26,7 +26,7 @@ const NOT_ALONE: &str =
 /// Why a group gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProposeError {
-    #[error("no member of the group has a tunnel to this gateway")]
+    #[error("no member of the group has a tunnel to this gateway, or to another one that it reaches")]
     NoMember,
     #[error("group did not answer within {} ms; the change may still be made", after.as_millis())]
     TimedOut { after: Duration },

@@ -21,7 +21,7 @@ use warren_core::{
     view::{GroupView, Role},
 };
 use warren_identity::PeerIdentity;
-use warren_tunnel::{Budget, Handle, Hello, OpenResult, SessionKind, echo};
+use warren_tunnel::{Budget, CloseReason, Handle, Hello, OpenResult, SessionKind, echo};
 use warren_wire::{
     convert::{self, Asked},
     v1::{
@@ -109,6 +109,12 @@ impl Site {
     /// Who asked for the changes that were applied, in order.
     pub(crate) fn authors(&self) -> Vec<String> {
         self.member.authors.lock().unwrap().clone()
+    }
+
+    /// Ends its tunnel.
+    pub(crate) async fn stop(&self) {
+        self.handle.close(CloseReason::Shutdown, "agent stops");
+        self.closed().await;
     }
 
     /// Waits until the gateway has closed the tunnel.

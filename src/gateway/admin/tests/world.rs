@@ -7,8 +7,9 @@ use tonic::{
     Request, Status,
     service::{Interceptor, Routes, interceptor::InterceptedService},
 };
-use warren_core::id::AgentId;
+use warren_core::id::{AgentId, GatewayId};
 use warren_identity::{IdentityError, PeerIdentity, PrivateKey};
+use warren_tunnel::Hello;
 use warren_wire::v1::{
     CreateGroupRequest, CreateTokenRequest, EnrolRequest, EnrolResponse, RenewRequest, RenewResponse,
     agents_client::AgentsClient, audit_client::AuditClient, config_client::ConfigClient,
@@ -22,9 +23,11 @@ use crate::{
     config::{GatewayConfig, Overrides},
     dispatch::{DispatchLimits, Dispatcher},
     ingress::Ingress,
+    neighbours::calls,
     registry::Registry,
     sessions::SessionLog,
     setup::Foundation,
+    testing,
     tunnels::{TunnelLimits, Tunnels},
 };
 
@@ -33,12 +36,31 @@ pub(crate) struct World {
     pub(crate) tunnels: Tunnels,
     routes: Routes,
     admin_token: String,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Another gateway on the same store, which passes on to this one.
+    pub(crate) async fn beside(&self) -> Self {
+        let other = Self::on(self.folder.clone()).await;
+        let (near, far) = testing::tunnel(Hello::new(1, 1, 0));
+        near.ready().await.unwrap();
+        other.context.neighbours.seek();
+        other.context.neighbours.up(GatewayId::from_random(7), near);
+        let api = self.routes.clone().into_axum_router();
+        tokio::spawn(async move {
+            while let Some(incoming) = far.accept().await {
+                tokio::spawn(calls::serve(incoming, api.clone()));
+            }
+        });
+        other
+    }
+
+    async fn on(folder: Arc<tempfile::TempDir>) -> Self {
         let overrides = Overrides { data_dir: Some(folder.path().to_owned()), ..Overrides::default() };
         let config = Arc::new(GatewayConfig::parse("test", "", &overrides).unwrap());
         let foundation = Foundation::open(&config, SystemTime::now()).await.unwrap();
@@ -55,7 +77,7 @@ impl World {
         let place = (config.ingress.host, config.ingress.ports);
         let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop.clone());
         let limits = TunnelLimits {
-            gateway: warren_core::id::GatewayId::from_random(7),
+            gateway: GatewayId::from_random(7),
             machine: warren_tunnel::Config::default(),
             echo_every: config.tunnel.echo,
             tunnels_max: 100,
@@ -67,12 +89,13 @@ impl World {
             registry,
             ingress,
             sessions,
+            neighbours: Default::default(),
             authority: foundation.authority,
             tokens: foundation.tokens,
             config,
         };
         let admin_token = fs::read_to_string(&foundation.token_path).unwrap().trim().to_owned();
-        Self { routes: routes(context.clone()), context, tunnels, admin_token, _folder: folder }
+        Self { routes: routes(context.clone()), context, tunnels, admin_token, folder }
     }
 
     pub(crate) fn admin(&self) -> Client {
