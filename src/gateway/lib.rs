@@ -15,6 +15,7 @@ pub mod admin;
 pub mod config;
 pub mod control;
 pub mod dispatch;
+mod ends;
 pub mod enrol;
 mod follow;
 pub mod ingress;

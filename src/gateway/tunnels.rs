@@ -9,7 +9,7 @@ use std::{error::Error, sync::Arc, time::Duration, time::SystemTime};
 
 use axum::{
     body::Body,
-    http::{Request, Response, StatusCode, header},
+    http::{Request, Response, StatusCode},
 };
 use thiserror::Error;
 use tokio::{
@@ -23,13 +23,13 @@ use warren_identity::{IdentityError, PeerIdentity};
 use warren_tunnel::{
     Budget, Bundles, CloseReason, Closed, Config, Handle, Hello, Role,
     echo::check_echo,
-    tls::TlsStream,
     upgrade::{self, UpgradeError, Upgrading},
 };
 
 use crate::{
     admin::now_s,
     control,
+    ends::{self, NoTunnel},
     metrics::{Rejected, rejected},
     registry::{Registry, Tunnel},
     store::{Store, StoreError},
@@ -39,7 +39,7 @@ mod known;
 
 pub(crate) use known::Known;
 
-/// The peer's hello, and the first echo, must come within this time each.
+/// What is left of the hello, and the first echo, must come within this time each.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 /// A repeated echo must come back within this time.
 const ECHO_WITHIN: Duration = Duration::from_secs(2);
@@ -145,19 +145,19 @@ impl Tunnels {
     /// Tells every agent that nothing new is wanted, and waits until their sessions are done or the deadline has come.
     /// Returns how many were cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        let tunnels = self.shared.registry.tunnels();
-        let drains = tunnels.iter().map(|tunnel| tunnel.handle.drain(deadline, "gateway stops"));
-        futures_util::future::join_all(drains).await.into_iter().sum()
+        ends::drain(&self.handles(), deadline).await
     }
 
     /// Closes every tunnel and waits a moment for that to be told.
     pub(crate) async fn close(&self) {
-        for tunnel in self.shared.registry.tunnels() {
-            tunnel.handle.close(CloseReason::Shutdown, "gateway stops");
-        }
+        ends::close(&self.handles());
         self.shared.tasks.close();
         // A peer that does not listen is not waited for.
         drop(timeout(Duration::from_secs(2), self.shared.tasks.wait()).await);
+    }
+
+    fn handles(&self) -> Vec<Handle> {
+        self.shared.registry.tunnels().iter().map(|tunnel| tunnel.handle.clone()).collect()
     }
 
     /// Serves a tunnel whose bytes somebody else moves.
@@ -213,22 +213,16 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, upgrading: Upgrading, identity: PeerIdentity) {
-        let stream = match timeout(READY_WITHIN, upgrading.stream::<TlsStream>()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return debug!(member = %identity.agent, error = &error as &dyn Error, "upgrade failed");
-            }
-            Err(_) => return debug!(member = %identity.agent, "upgrade took too long"),
-        };
-        let greeted = match self.bundles.greet(stream.stream, stream.read_buf, self.hello).await {
+        let greeted = match ends::greet(&self.bundles, upgrading, self.hello).await {
             Ok(greeted) => greeted,
-            Err(closed) => {
-                rejected(Rejected::Unverified);
-                return debug!(member = %identity.agent, error = &closed as &dyn Error, "no hello");
+            Err(no_tunnel) => {
+                if matches!(no_tunnel, NoTunnel::Hello(_)) {
+                    rejected(Rejected::Unverified);
+                }
+                return debug!(member = %identity.agent, error = &no_tunnel as &dyn Error, "no tunnel");
             }
         };
-        let (handle, driver) =
-            self.bundles.join(identity.agent.number(), greeted.look_for_end_by(TlsStream::has_ended));
+        let (handle, driver) = self.bundles.join(identity.agent.number(), greeted);
         let driver = self.tasks.spawn(driver);
         self.attend(handle, identity).await;
         // The driver ends when its last frame has left; it has its own deadline for that.
@@ -348,13 +342,7 @@ impl Refused {
             Self::Stopping | Self::Full | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upgrade(_) => StatusCode::BAD_REQUEST,
         };
-        let mut response = Response::new(Body::from(format!("{self}\n")));
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-        response
-            .headers_mut()
-            .insert("warren-reason", header::HeaderValue::from_static(self.metric().as_str()));
-        response
+        ends::refused(status, self.metric().as_str(), &self.to_string())
     }
 }
 

@@ -22,16 +22,14 @@ use warren_core::id::GatewayId;
 use warren_tunnel::{
     Budget, Bundles, CloseReason, Config, Handle, Hello, Incoming, OpenResult, Role, SessionKind,
     echo::serve_echo,
-    tls::TlsStream,
     upgrade::{self, Upgrading},
 };
 
 use super::{calls, of_place};
-use crate::{admin::now_ms, dispatch::Dispatcher, registry::Registry, sessions::Wanted};
+use crate::{admin::now_ms, dispatch::Dispatcher, ends, registry::Registry, sessions::Wanted};
 
 /// Tunnels of other gateways at once.
 const TUNNELS_MAX: usize = 64;
-const UPGRADE_WITHIN: Duration = Duration::from_secs(5);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serves other gateways. Cheap to clone.
@@ -120,18 +118,18 @@ impl Guests {
 
     /// Takes nothing more, and lets what is carried end until `deadline`. Gives the number cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        let tunnels: Vec<_> = self.shared.lock().values().cloned().collect();
-        let drains = tunnels.iter().map(|tunnel| tunnel.drain(deadline, "gateway stops"));
-        futures_util::future::join_all(drains).await.into_iter().sum()
+        ends::drain(&self.tunnels(), deadline).await
     }
 
     /// Closes every tunnel and waits a moment for that to be told.
     pub(crate) async fn close(&self) {
-        for tunnel in self.shared.lock().values() {
-            tunnel.close(CloseReason::Shutdown, "gateway stops");
-        }
+        ends::close(&self.tunnels());
         self.shared.tasks.close();
         drop(timeout(CLOSE_WITHIN, self.shared.tasks.wait()).await);
+    }
+
+    fn tunnels(&self) -> Vec<Handle> {
+        self.shared.lock().values().cloned().collect()
     }
 }
 
@@ -141,16 +139,10 @@ impl Shared {
     }
 
     async fn serve(&self, upgrading: Upgrading, gateway: GatewayId, api: &Router) {
-        let stream = match timeout(UPGRADE_WITHIN, upgrading.stream::<TlsStream>()).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return debug!(%gateway, error = &error as &dyn Error, "upgrade failed"),
-            Err(_) => return debug!(%gateway, "upgrade took too long"),
-        };
         let epoch = self.connections.fetch_add(1, Relaxed) + 1;
-        let hello = Hello::new(self.boot, epoch, 0);
-        let greeted = match self.bundles.greet(stream.stream, stream.read_buf, hello).await {
+        let greeted = match ends::greet(&self.bundles, upgrading, Hello::new(self.boot, epoch, 0)).await {
             Ok(greeted) => greeted,
-            Err(closed) => return debug!(%gateway, error = &closed as &dyn Error, "no hello"),
+            Err(error) => return debug!(%gateway, error = &error as &dyn Error, "no tunnel"),
         };
         let (handle, driver) = self.bundles.join(gateway.number(), greeted);
         let driving = self.tasks.spawn(driver);

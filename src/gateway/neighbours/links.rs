@@ -27,6 +27,7 @@ use warren_tunnel::{
 use super::Neighbours;
 use crate::{
     admin::error::causes,
+    ends,
     store::{Store, StoreError},
 };
 
@@ -186,14 +187,10 @@ impl Dialer {
 impl Neighbours {
     /// Asks nothing more of the others, and lets what they carry end until `deadline`. Gives the number cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        let tunnels = self.tunnels();
-        let drains = tunnels.iter().map(|tunnel| tunnel.drain(deadline, "gateway stops"));
-        futures_util::future::join_all(drains).await.into_iter().sum()
+        ends::drain(&self.tunnels(), deadline).await
     }
 
     pub(crate) fn close(&self) {
-        for tunnel in self.tunnels() {
-            tunnel.close(CloseReason::Shutdown, "gateway stops");
-        }
+        ends::close(&self.tunnels());
     }
 }
