@@ -38,8 +38,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, trace};
-use warren_core::id::GatewayId;
-use warren_identity::{IdentityError, PeerIdentity, leaf, tls::failure_reason};
+use warren_identity::{GatewayIdentity, IdentityError, PeerIdentity, tls::failure_reason};
 use warren_tunnel::{tls::TlsStream, upgrade};
 
 use crate::{
@@ -104,7 +103,7 @@ impl fmt::Debug for Front {
 struct Peer {
     caller: Caller,
     /// One of those on the same store.
-    gateway: Option<GatewayId>,
+    gateway: Option<GatewayIdentity>,
     /// Something was asked.
     asked: AtomicBool,
 }
@@ -161,7 +160,7 @@ impl Front {
         let certificates = stream.session().peer_certificates();
         let identity = PeerIdentity::from_chain(certificates, SystemTime::now());
         let caller = Caller { address: from, standing: Default::default(), identity };
-        let gateway = leaf::gateway_of_chain(certificates);
+        let gateway = GatewayIdentity::from_chain(certificates);
         self.speak(stream, Peer { caller, gateway, asked: AtomicBool::new(false) }).await;
     }
 
@@ -211,8 +210,8 @@ impl Front {
 
     async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         if request.uri().path() == upgrade::PATH {
-            if let Some(gateway) = peer.gateway {
-                return self.guests.answer(&mut request, gateway, self.router.clone());
+            if let Some(gateway) = &peer.gateway {
+                return self.guests.answer(&mut request, gateway, self.router.clone()).await;
             }
             let identity = peer.caller.identity.as_ref().map_err(IdentityError::clone);
             return self.tunnels.answer(&mut request, identity).await;

@@ -160,6 +160,8 @@ pub(crate) enum Rejected {
     Identity(&'static str),
     Revoked,
     UnknownAgent,
+    /// A gateway that is none on this store.
+    UnknownGateway,
     TunnelsFull,
     Stopping,
     Store,
@@ -179,6 +181,7 @@ impl Rejected {
             Self::ConnectionsFull => "connections_full",
             Self::Revoked => "revoked",
             Self::UnknownAgent => "unknown_agent",
+            Self::UnknownGateway => "unknown_gateway",
             Self::TunnelsFull => "tunnels_full",
             Self::Stopping => "stopping",
             Self::Store => "store",

@@ -254,6 +254,7 @@ impl Parts {
         );
         let (machine, budget) = (machine(config), Budget::new(BUDGET));
         let guests = Guests::new(
+            foundation.store.clone(),
             registry.clone(),
             dispatcher.clone(),
             (ready.id, machine.clone(), budget.clone()),

@@ -67,6 +67,10 @@ impl Validity {
         self.not_before + self.not_after.duration_since(self.not_before).unwrap_or_default() / 2
     }
 
+    pub fn holds(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+
     /// How long it still holds; zero once it has expired.
     pub fn remaining(&self, now: SystemTime) -> Duration {
         self.not_after.duration_since(now).unwrap_or_default()
@@ -140,12 +144,20 @@ impl PeerIdentity {
     }
 }
 
-/// The gateway at the other end of a connection, from what rustls gives as `peer_certificates()`; `None` when it is none.
-///
-/// There is nothing more to ask: gateways that share a store issue their certificates themselves.
-pub fn gateway_of_chain(chain: Option<&[CertificateDer<'_>]>) -> Option<GatewayId> {
-    let leaf = parse(chain?.first()?).ok()?;
-    only_name(&leaf).ok()?.strip_prefix(GATEWAY)?.parse().ok()
+/// The gateway at the other end of a connection. Whether it still is one is for the store that gateways share to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayIdentity {
+    pub gateway: GatewayId,
+    pub validity: Validity,
+}
+
+impl GatewayIdentity {
+    /// From what rustls gives as `peer_certificates()`; `None` when the peer is no gateway.
+    pub fn from_chain(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
+        let leaf = parse(chain?.first()?).ok()?;
+        let gateway = only_name(&leaf).ok()?.strip_prefix(GATEWAY)?.parse().ok()?;
+        Some(Self { gateway, validity: Validity::read(&leaf).ok()? })
+    }
 }
 
 /// The URI by which a certificate names a gateway.

@@ -27,7 +27,7 @@ pub mod token;
 
 pub use authority::{AgentRequest, Authority, AuthorityError, IssuedCertificate, SealedAuthority};
 pub use key::{KeyError, PrivateKey};
-pub use leaf::{IdentityError, PeerIdentity, Validity};
+pub use leaf::{GatewayIdentity, IdentityError, PeerIdentity, Validity};
 pub use seal::{OperatorKey, SealError};
 pub use tls::{SwappableKey, TlsError, Trust};
 pub use token::{TokenClaims, TokenError, TokenKey, TokenVerifier};

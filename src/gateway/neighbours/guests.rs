@@ -1,13 +1,13 @@
 //! The tunnels of other gateways, and what they pass on: callers, and calls of the admin API.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -15,22 +15,51 @@ use axum::{
     body::Body,
     http::{Request, Response, StatusCode},
 };
+use thiserror::Error;
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info};
 use warren_core::id::GatewayId;
+use warren_identity::GatewayIdentity;
 use warren_tunnel::{
     Budget, Bundles, CloseReason, Config, Handle, Hello, Incoming, OpenResult, Role, SessionKind,
     echo::serve_echo,
-    upgrade::{self, Upgrading},
+    upgrade::{self, UpgradeError, Upgrading},
 };
 
 use super::{calls, of_place};
-use crate::{admin::now_ms, dispatch::Dispatcher, ends, registry::Registry, sessions::Wanted};
+use crate::{
+    admin::now_ms,
+    dispatch::Dispatcher,
+    ends,
+    metrics::{Rejected, rejected},
+    registry::Registry,
+    sessions::Wanted,
+    store::{Store, StoreError},
+};
 
 /// Tunnels of other gateways at once.
 const TUNNELS_MAX: usize = 64;
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why another gateway gets no tunnel.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error("gateway stops")]
+    Stopping,
+    #[error("another process has this gateway's id, give each gateway a data directory of its own")]
+    OwnId,
+    #[error("certificate of {0} does not hold at this time, check its clock and this one's")]
+    Expired(GatewayId),
+    #[error("{0} is not one of the gateways on this store")]
+    Unknown(GatewayId),
+    #[error("gateway's store does not answer")]
+    Store(#[source] StoreError),
+    #[error("gateway has as many tunnels of other gateways as it may")]
+    Full,
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
+}
 
 /// Serves other gateways. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,6 +70,9 @@ pub(crate) struct Guests {
 #[derive(Debug)]
 struct Shared {
     own: GatewayId,
+    store: Arc<dyn Store>,
+    /// Who was let in on the store's word.
+    known: Mutex<BTreeSet<GatewayId>>,
     registry: Registry,
     dispatcher: Dispatcher,
     bundles: Bundles,
@@ -55,6 +87,7 @@ struct Shared {
 
 impl Guests {
     pub(crate) fn new(
+        store: Arc<dyn Store>,
         registry: Registry,
         dispatcher: Dispatcher,
         (own, machine, budget): (GatewayId, Config, Budget),
@@ -63,6 +96,8 @@ impl Guests {
         Self {
             shared: Arc::new(Shared {
                 own,
+                store,
+                known: Mutex::default(),
                 registry,
                 dispatcher,
                 bundles: Bundles::new(Role::Agent, machine, budget),
@@ -76,38 +111,48 @@ impl Guests {
         }
     }
 
-    /// Answers the request for a tunnel of `gateway`, which TLS has verified; when the answer is 101, it is served from
-    /// then on. Calls that come through it are answered by `api`.
-    pub(crate) fn answer<B>(
+    /// Answers the request for a tunnel of a gateway, which TLS has verified; when the answer is 101, it is served from then
+    /// on. Calls that come through it are answered by `api`.
+    pub(crate) async fn answer<B>(
         &self,
         request: &mut Request<B>,
-        gateway: GatewayId,
+        identity: &GatewayIdentity,
         api: Router,
     ) -> Response<Body> {
-        let refuse = |status, why: &'static str| {
-            debug!(%gateway, why, "tunnel of another gateway refused");
-            let mut response = Response::new(Body::from(format!("{why}\n")));
-            *response.status_mut() = status;
-            response
-        };
+        match self.begin(request, identity, api).await {
+            Ok(response) => response,
+            Err(refused) => {
+                rejected(refused.metric());
+                debug!(gateway = %identity.gateway, error = &refused as &dyn Error, "tunnel of another gateway refused");
+                ends::refused(refused.status(), refused.metric().as_str(), &refused.to_string())
+            }
+        }
+    }
+
+    async fn begin<B>(
+        &self,
+        request: &mut Request<B>,
+        identity: &GatewayIdentity,
+        api: Router,
+    ) -> Result<Response<Body>, Refused> {
         if self.shared.draining.is_cancelled() {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "gateway stops");
+            return Err(Refused::Stopping);
         }
-        if gateway == self.shared.own {
-            return refuse(StatusCode::FORBIDDEN, "another process has this gateway's id");
-        }
-        let Ok(room) = self.shared.room.clone().try_acquire_owned() else {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many tunnels of other gateways");
-        };
-        let Ok((response, upgrading)) = upgrade::upgrade(request) else {
-            return refuse(StatusCode::BAD_REQUEST, "not a websocket upgrade");
-        };
-        let shared = self.shared.clone();
+        self.shared.check(identity).await?;
+        let room = self.shared.room.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
+        let (response, upgrading) = upgrade::upgrade(request)?;
+        let (shared, gateway) = (self.shared.clone(), identity.gateway);
         self.shared.tasks.spawn(async move {
             shared.serve(upgrading, gateway, &api).await;
             drop(room);
         });
-        response
+        Ok(response)
+    }
+
+    /// Whether it is let in at this moment.
+    #[cfg(test)]
+    pub(super) async fn lets_in(&self, identity: &GatewayIdentity) -> Result<(), &'static str> {
+        self.shared.check(identity).await.map_err(|refused| refused.metric().as_str())
     }
 
     /// Serves a tunnel whose bytes somebody else moves.
@@ -134,6 +179,33 @@ impl Guests {
 }
 
 impl Shared {
+    /// The store's word: its certificate may outlive a gateway. One that was let in is let in while the store is away, too, or
+    /// nobody could be passed on after a break.
+    async fn check(&self, identity: &GatewayIdentity) -> Result<(), Refused> {
+        let GatewayIdentity { gateway, validity } = *identity;
+        if gateway == self.own {
+            return Err(Refused::OwnId);
+        }
+        if !validity.holds(SystemTime::now()) {
+            return Err(Refused::Expired(gateway));
+        }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.store.gateways().await {
+            Ok(all) if all.iter().any(|record| record.id == gateway) => {
+                known().insert(gateway);
+                Ok(())
+            }
+            Ok(_) => {
+                known().remove(&gateway);
+                Err(Refused::Unknown(gateway))
+            }
+            Err(StoreError::Away { .. } | StoreError::Database { .. }) if known().contains(&gateway) => {
+                Ok(())
+            }
+            Err(error) => Err(Refused::Store(error)),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Handle>> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,6 +251,27 @@ impl Shared {
                 }
                 self.dispatcher.take_guest(incoming, Wanted { group, resource });
             }
+        }
+    }
+}
+
+impl Refused {
+    const fn metric(&self) -> Rejected {
+        match self {
+            Self::Stopping => Rejected::Stopping,
+            Self::OwnId | Self::Unknown(_) => Rejected::UnknownGateway,
+            Self::Expired(_) => Rejected::Identity("cert_expired"),
+            Self::Store(_) => Rejected::Store,
+            Self::Full => Rejected::TunnelsFull,
+            Self::Upgrade(_) => Rejected::Upgrade,
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::OwnId | Self::Expired(_) | Self::Unknown(_) => StatusCode::FORBIDDEN,
+            Self::Stopping | Self::Full | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upgrade(_) => StatusCode::BAD_REQUEST,
         }
     }
 }

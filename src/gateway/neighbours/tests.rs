@@ -1,11 +1,15 @@
 //! Gateways on real tunnels over memory pipes; what TLS does is tested with the scenarios.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use warren_identity::{GatewayIdentity, Validity};
 use warren_tunnel::{Budget, Config, Hello, Incoming, OpenResult};
 
 use super::*;
@@ -14,21 +18,26 @@ use crate::{
     metrics::SessionMeters,
     registry::Registry,
     sessions::{SessionLog, SessionRecord, Wanted},
+    store::{GatewayRecord, Store},
     testing::*,
 };
 
 struct Gateway {
     id: GatewayId,
+    store: Arc<dyn Store>,
     registry: Registry,
     sessions: SessionLog,
     neighbours: Neighbours,
     dispatcher: Dispatcher,
     stages: Stages,
     guests: Guests,
+    _folder: tempfile::TempDir,
 }
 
 impl Gateway {
-    fn new(number: u64) -> Self {
+    async fn new(number: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
         let id = GatewayId::from_random(number);
         let (registry, sessions) = (Registry::default(), SessionLog::default());
         let (neighbours, stages) = (Neighbours::default(), Stages::default());
@@ -36,8 +45,9 @@ impl Gateway {
         let dispatcher =
             Dispatcher::new(registry.clone(), neighbours.clone(), sessions.clone(), limits, stages.clone());
         let ours = (id, Config::default(), Budget::new(1 << 30));
-        let guests = Guests::new(registry.clone(), dispatcher.clone(), ours, stages.drain.clone());
-        Self { id, registry, sessions, neighbours, dispatcher, stages, guests }
+        let guests =
+            Guests::new(store.clone(), registry.clone(), dispatcher.clone(), ours, stages.drain.clone());
+        Self { id, store, registry, sessions, neighbours, dispatcher, stages, guests, _folder: folder }
     }
 
     /// What this one asks goes to `other`.
@@ -89,7 +99,7 @@ async fn say(mut caller: TcpStream, text: &[u8]) -> std::io::Result<Vec<u8>> {
 
 #[tokio::test]
 async fn a_caller_reaches_its_target_through_the_gateway_that_has_its_group() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let _member = there.has_agent(echoing).await;
     let (caller, from) = here.call().await;
@@ -104,7 +114,7 @@ async fn a_caller_reaches_its_target_through_the_gateway_that_has_its_group() {
 
 #[tokio::test]
 async fn whoever_has_a_member_asks_nobody() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let _members = (here.has_agent(echoing).await, there.has_agent(echoing).await);
     assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
@@ -114,7 +124,7 @@ async fn whoever_has_a_member_asks_nobody() {
 
 #[tokio::test]
 async fn a_member_that_is_well_elsewhere_comes_before_one_here_that_is_not() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let member = here.has_agent(echoing).await;
     let mut down = snapshot(1, &[1], &["db"]);
@@ -134,7 +144,7 @@ async fn a_member_that_is_well_elsewhere_comes_before_one_here_that_is_not() {
 
 #[tokio::test]
 async fn what_the_target_refused_our_member_is_not_asked_of_another_gateway() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let _members = (here.has_agent(refused).await, there.has_agent(refused).await);
     assert!(say(here.call().await.0, b"hello").await.is_err());
@@ -144,7 +154,7 @@ async fn what_the_target_refused_our_member_is_not_asked_of_another_gateway() {
 
 #[tokio::test]
 async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let (caller, _) = here.call().await;
     let heard = tokio::spawn(say(caller, b"hello"));
@@ -155,7 +165,7 @@ async fn a_member_that_comes_to_another_gateway_meanwhile_is_found() {
 
 #[tokio::test]
 async fn of_those_who_wait_for_a_member_one_asks_and_all_are_taken_once_one_is() {
-    let here = Gateway::new(1);
+    let here = Gateway::new(1).await;
     let (near, far) = tunnel(Hello::new(1, 1, 0));
     near.ready().await.unwrap();
     here.neighbours.seek();
@@ -189,7 +199,7 @@ fn silent(incoming: Incoming) {
 
 #[tokio::test]
 async fn a_member_that_comes_here_is_taken_while_another_gateway_still_tries() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let _silent = there.has_agent(silent).await;
     let (caller, _) = here.call().await;
@@ -203,7 +213,7 @@ async fn a_member_that_comes_here_is_taken_while_another_gateway_still_tries() {
 
 #[tokio::test]
 async fn a_caller_for_whom_nobody_has_a_member_is_passed_on_once_and_reset_in_the_end() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     there.dials(&here).await;
     assert!(say(here.call().await.0, b"hello").await.is_err());
@@ -216,7 +226,7 @@ async fn a_caller_for_whom_nobody_has_a_member_is_passed_on_once_and_reset_in_th
 
 #[tokio::test]
 async fn whoever_came_before_the_end_is_passed_on_and_whoever_waits_is_let_go_at_once() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let (caller, _) = here.call().await;
     until("it waits", || here.sessions.open_total() == 1).await;
@@ -237,7 +247,7 @@ fn refused(incoming: Incoming) {
 
 #[tokio::test]
 async fn what_the_target_refused_is_not_asked_of_a_third() {
-    let (here, second, third) = (Gateway::new(1), Gateway::new(2), Gateway::new(3));
+    let (here, second, third) = (Gateway::new(1).await, Gateway::new(2).await, Gateway::new(3).await);
     here.dials(&second).await;
     here.dials(&third).await;
     here.neighbours.took(group(), second.id);
@@ -249,7 +259,7 @@ async fn what_the_target_refused_is_not_asked_of_a_third() {
 
 #[tokio::test]
 async fn who_took_the_last_is_asked_first_and_who_stops_is_not_asked() {
-    let (here, second, third) = (Gateway::new(1), Gateway::new(2), Gateway::new(3));
+    let (here, second, third) = (Gateway::new(1).await, Gateway::new(2).await, Gateway::new(3).await);
     here.dials(&second).await;
     let link = here.dials(&third).await;
     let order = || here.neighbours.choices(group()).iter().map(|choice| choice.gateway).collect::<Vec<_>>();
@@ -263,13 +273,48 @@ async fn who_took_the_last_is_asked_first_and_who_stops_is_not_asked() {
 
 #[tokio::test]
 async fn a_resource_that_other_gateways_members_have_and_ours_had_not_is_reached() {
-    let (here, there) = (Gateway::new(1), Gateway::new(2));
+    let (here, there) = (Gateway::new(1).await, Gateway::new(2).await);
     here.dials(&there).await;
     let former = connect(&here.registry, 1, echoing).await;
     here.registry.observe(&former.tunnel, snapshot(1, &[1], &[]));
     here.registry.remove(&former.tunnel);
     let _member = there.has_agent(echoing).await;
     assert_eq!(say(here.call().await.0, b"hello").await.unwrap(), b"hello");
+}
+
+#[tokio::test]
+async fn whoever_is_no_gateway_on_this_store_is_refused() {
+    let here = Gateway::new(1).await;
+    let identity = |number, left_s: i64| {
+        let (now, off) = (SystemTime::now(), Duration::from_secs(left_s.unsigned_abs()));
+        let not_after = if left_s < 0 { now - off } else { now + off };
+        let validity = Validity { not_before: now - Duration::from_secs(600), not_after };
+        GatewayIdentity { gateway: GatewayId::from_random(number), validity }
+    };
+    assert_eq!(here.guests.lets_in(&identity(2, 60)).await, Err("unknown_gateway"));
+    let record = GatewayRecord {
+        id: GatewayId::from_random(2),
+        url: "https://two".into(),
+        address: "https://two".into(),
+        version: "1".into(),
+        silent_s: 0,
+    };
+    here.store.beat(&record).await.unwrap();
+    assert_eq!(here.guests.lets_in(&identity(2, 60)).await, Ok(()));
+    assert_eq!(here.guests.lets_in(&identity(2, -60)).await, Err("cert_expired"));
+    assert_eq!(here.guests.lets_in(&identity(1, 60)).await, Err("unknown_gateway"), "its own id");
+    here.store.leave(record.id).await.unwrap();
+    assert_eq!(here.guests.lets_in(&identity(2, 60)).await, Err("unknown_gateway"));
+
+    here.store.beat(&record).await.unwrap();
+    here.guests.lets_in(&identity(2, 60)).await.unwrap();
+    here.store.close().await;
+    assert_eq!(
+        here.guests.lets_in(&identity(2, 60)).await,
+        Ok(()),
+        "it was let in before the store went away"
+    );
+    assert_eq!(here.guests.lets_in(&identity(3, 60)).await, Err("store"));
 }
 
 #[test]

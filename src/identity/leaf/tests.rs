@@ -125,15 +125,26 @@ fn no_certificate_and_garbage_have_their_own_answers() {
 #[test]
 fn a_gateway_is_told_from_an_agent_and_from_nobody() {
     let gateway = GatewayId::from_random(3);
-    let of = |uris: &[&str]| gateway_of_chain(Some(&[leaf_with(uris)]));
+    let of_chain = |chain: Option<&[CertificateDer<'_>]>| GatewayIdentity::from_chain(chain).map(|found| found.gateway);
+    let of = |uris: &[&str]| of_chain(Some(&[leaf_with(uris)]));
     assert_eq!(of(&[&gateway_uri(gateway)]), Some(gateway));
     let agent = agent_uri(group(), agent());
     assert_eq!(of(&[&agent]), None);
     assert_eq!(of(&[&gateway_uri(gateway), &agent]), None, "two identities are none");
     assert_eq!(of(&[&format!("{}/more", gateway_uri(gateway))]), None);
     assert_eq!(of(&[]), None);
-    assert_eq!(gateway_of_chain(Some(&[leaf_with(&[]), leaf_with(&[&gateway_uri(gateway)])])), None);
-    assert_eq!((gateway_of_chain(Some(&[])), gateway_of_chain(None)), (None, None));
+    assert_eq!(of_chain(Some(&[leaf_with(&[]), leaf_with(&[&gateway_uri(gateway)])])), None);
+    assert_eq!((of_chain(Some(&[])), of_chain(None)), (None, None));
+}
+
+#[test]
+fn a_certificate_holds_from_its_first_to_its_last_second() {
+    let validity = Validity { not_before: noon(), not_after: noon() + Duration::from_secs(60) };
+    let at = |seconds: i64| {
+        let off = Duration::from_secs(seconds.unsigned_abs());
+        validity.holds(if seconds < 0 { noon() - off } else { noon() + off })
+    };
+    assert_eq!([-1, 0, 60, 61].map(at), [false, true, true, false]);
 }
 
 #[test]

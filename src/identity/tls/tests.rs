@@ -351,8 +351,8 @@ async fn gateways_know_each_other_by_their_ids() {
     let name = |id| gateway_server_name(GatewayId::from_random(id));
     let (server, client) = meet(&world.gateway_server(), &neighbour, name(1)).await;
     let server = server.unwrap();
-    let caller = crate::leaf::gateway_of_chain(server.get_ref().1.peer_certificates());
-    assert_eq!(caller, Some(GatewayId::from_random(1)));
+    let caller = crate::GatewayIdentity::from_chain(server.get_ref().1.peer_certificates());
+    assert_eq!(caller.map(|caller| caller.gateway), Some(GatewayId::from_random(1)));
     assert_eq!(identity(&server), Err(IdentityError::NotAnAgent));
     client.unwrap();
     let (_, client) = meet(&world.gateway_server(), &neighbour, name(2)).await;
