@@ -12,7 +12,10 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 use warren_core::id::AgentId;
@@ -87,21 +90,63 @@ async fn watch(registry: &Registry, store: &dyn Store, tunnel: &Tunnel) -> Resul
     let (mut next, mut snapshots) =
         timeout(FIRST_WORD_WITHIN, first).await.map_err(|_| ControlError::Silent)??;
     registry.entry(tunnel.group).set_control(tunnel, client);
-    let mut first = true;
-    while let Some(wire) = next {
-        let snapshot = convert::read_snapshot(&wire)?;
-        if snapshot.member != tunnel.agent {
-            return Err(ControlError::Impostor(snapshot.member));
+    let (tell, told) = watch::channel(Facts::default());
+    let listen = async {
+        while let Some(wire) = next {
+            let snapshot = convert::read_snapshot(&wire)?;
+            if snapshot.member != tunnel.agent {
+                return Err(ControlError::Impostor(snapshot.member));
+            }
+            let facts = Facts::of(&snapshot);
+            registry.observe(tunnel, snapshot);
+            tell.send_if_modified(|before| std::mem::replace(before, facts.clone()) != facts);
+            next = snapshots.message().await?;
         }
-        if first {
-            keep_version(store, &snapshot).await;
-        }
-        keep_founded(registry, store, tunnel, &snapshot).await;
-        registry.observe(tunnel, snapshot);
-        first = false;
-        next = snapshots.message().await?;
+        Ok::<_, ControlError>(())
+    };
+    tokio::select! {
+        ended = listen => ended,
+        // It ends after the other.
+        () = keep_facts(registry, store, tunnel, told) => Ok(()),
     }
-    Ok(())
+}
+
+/// What the store is to know of what an agent says. It may be slow, and nobody who wants to know how the group does waits for
+/// it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Facts {
+    version: Option<String>,
+    leader: Option<AgentId>,
+}
+
+impl Facts {
+    fn of(snapshot: &Snapshot) -> Self {
+        let own = snapshot.members.get(&snapshot.member);
+        Self { version: own.map(|own| own.version.clone()), leader: snapshot.leader }
+    }
+}
+
+async fn keep_facts(
+    registry: &Registry,
+    store: &dyn Store,
+    tunnel: &Tunnel,
+    mut told: watch::Receiver<Facts>,
+) {
+    let mut kept = None;
+    while told.changed().await.is_ok() {
+        let facts = told.borrow_and_update().clone();
+        if let Some(version) = facts.version.filter(|version| kept.as_ref() != Some(version)) {
+            match store.set_version(tunnel.agent, &version).await {
+                Ok(()) => kept = Some(version),
+                Err(error) => {
+                    warn!(member = %tunnel.agent, error = &error as &dyn Error, "agent's version not recorded");
+                }
+            }
+        }
+        if let Some(leader) = facts.leader {
+            keep_founded(registry, store, tunnel, leader).await;
+        }
+    }
 }
 
 async fn connect(tunnel: &Tunnel) -> Result<ControlClient<Channel>, ControlError> {
@@ -121,23 +166,16 @@ fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the tunnel's session is gone")
 }
 
-async fn keep_version(store: &dyn Store, snapshot: &Snapshot) {
-    let Some(own) = snapshot.members.get(&snapshot.member) else { return };
-    if let Err(error) = store.set_version(snapshot.member, &own.version).await {
-        warn!(member = %snapshot.member, error = &error as &dyn Error, "agent's version not recorded");
-    }
-}
-
 /// Once a leader was seen the group's log exists for good, and nobody may found it again.
-async fn keep_founded(registry: &Registry, store: &dyn Store, tunnel: &Tunnel, snapshot: &Snapshot) {
+async fn keep_founded(registry: &Registry, store: &dyn Store, tunnel: &Tunnel, leader: AgentId) {
     let founded = &registry.entry(tunnel.group).founded;
-    if snapshot.leader.is_none() || founded.load(Relaxed) {
+    if founded.load(Relaxed) {
         return;
     }
     match store.mark_founded(tunnel.group).await {
         Ok(()) => {
             founded.store(true, Relaxed);
-            info!(group = %tunnel.group, leader = ?snapshot.leader, "group has a leader");
+            info!(group = %tunnel.group, %leader, "group has a leader");
         }
         Err(error) => {
             warn!(group = %tunnel.group, error = &error as &dyn Error, "founding not recorded");

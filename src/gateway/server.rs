@@ -17,7 +17,8 @@ use std::{
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    sync::{oneshot, watch},
+    sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -177,14 +178,17 @@ impl Gateway {
         let port = tokio::spawn(front.run(listener));
         let ingress = parts.ingress.clone();
         let keeper = tokio::spawn(async move { ingress.run().await });
-        let (left, has_left) = oneshot::channel();
-        let caretaker = tokio::spawn(upkeep::run(parts.clone(), left));
-        let following = tokio::spawn(follower.run());
+        // Each by itself: one that waits for the store must not hold up another.
+        let beating = tokio::spawn(upkeep::beat(parts.clone()));
+        let lasting = [
+            tokio::spawn(upkeep::run(parts.clone())),
+            tokio::spawn(upkeep::follow_enrolled(parts.clone())),
+            tokio::spawn(follower.run()),
+            tokio::spawn(Leavers::new(parts.registry.clone(), parts.foundation.store.clone()).run()),
+        ];
         // A store of our own has no others.
         let linking =
             parts.foundation.store.is_shared().then(|| tokio::spawn(links.run(tokens.drain.clone())));
-        let leavers = Leavers::new(parts.registry.clone(), parts.foundation.store.clone());
-        let leaving = tokio::spawn(leavers.run());
         info!(id = %ready.id, listen = %ready.listen, url = %ready.url, "gateway serves");
         readiness.send_replace(true);
         tokio::select! {
@@ -196,15 +200,13 @@ impl Gateway {
         parts.ingress.finished().await;
         let cut = parts.drain(config.drain, &stop).await;
         // It was told at the beginning; the store may be away.
-        drop(timeout(CUT_WITHIN, has_left).await);
+        drop(timeout(CUT_WITHIN, beating).await);
         tokens.stop.cancel();
         for task in [port, keeper].into_iter().chain(linking) {
             // A task that panicked has said so; there is nothing left to save.
             drop(timeout(CUT_WITHIN, task).await);
         }
-        caretaker.abort();
-        following.abort();
-        leaving.abort();
+        lasting.iter().for_each(JoinHandle::abort);
         drop(timeout(CUT_WITHIN, parts.foundation.store.close()).await);
         drop(lock);
         info!(cut, "gateway stopped");

@@ -1,4 +1,5 @@
 use tonic::{Code, Status};
+use warren_identity::PrivateKey;
 use warren_wire::v1::{
     CreateCustomerRequest, CreateGroupRequest, CreateResourceRequest, CreateTokenRequest, CreateUserRequest,
     DeleteGroupRequest, DeleteResourceRequest, DeleteUserRequest, GetConfigRequest, GroupStatusRequest,
@@ -10,6 +11,7 @@ use warren_wire::v1::{
 
 use super::error::REASON;
 use crate::{revoked::Leavers, testing::until};
+use site::Site;
 use world::{Client, World};
 
 pub(crate) mod site;
@@ -308,6 +310,21 @@ async fn status_shows_members_by_what_the_gateway_sees() {
         admin.agents().list(ListAgentsRequest { group: "site".into() }).await.unwrap().into_inner().agents;
     let first = agents.iter().find(|agent| agent.name == "first").unwrap();
     assert_eq!(first.status, "Draining", "seen by the time the call returns");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_keeps_no_group_from_being_seen() {
+    let world = World::new().await;
+    add_group(&world.admin(), "site", "").await;
+    let token = world.token("site", 1).await;
+    let enrolled = world.enrol_with(&token, "first", &PrivateKey::generate().unwrap()).await.unwrap();
+    let _locked = world.lock_store().await;
+    let begun = std::time::Instant::now();
+    let site = Site::start(&world, &enrolled).await;
+    site.lose_quorum();
+    let seen = || world.context.registry.group(site.group).and_then(|group| group.view.clone());
+    until("the next word is heard", || seen().is_some_and(|view| !view.quorum)).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -89,7 +89,11 @@ impl Links {
                 // Without its sender the store is being closed, and we with it.
                 Ok(()) = bell.changed() => {}
             }
-            if let Err(error) = self.look().await {
+            let looked = tokio::select! {
+                () = stop.cancelled() => break,
+                looked = self.look() => looked,
+            };
+            if let Err(error) = looked {
                 // Those that are known stay so; that the store is away is told elsewhere.
                 debug!(error = &error as &dyn Error, "not known who else serves");
             }

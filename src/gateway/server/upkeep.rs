@@ -7,10 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::oneshot,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 use warren_core::id::{AgentId, GroupId};
 
@@ -30,37 +27,13 @@ const ENROLLED_EVERY: Duration = Duration::from_secs(30);
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Never ends by itself. `left` is told once the others know that this gateway stops.
-pub(super) async fn run(parts: Parts, left: oneshot::Sender<()>) {
-    let store = parts.foundation.store.clone();
+/// Shows how groups stand, and renews the gateway's certificate. Never ends by itself, and waits for nobody.
+pub(super) async fn run(parts: Parts) {
     let mut labels = BTreeMap::new();
-    let [mut beats, mut standings, mut enrolled, mut shows, mut certificates] =
-        [BEAT_EVERY, STANDINGS_EVERY, ENROLLED_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(|every| {
-            let mut ticks = interval(every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        });
-    let mut left = Some(left);
+    let [mut standings, mut shows, mut certificates] =
+        [STANDINGS_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(ticks);
     loop {
         tokio::select! {
-            () = parts.tokens.drain.cancelled(), if left.is_some() => {
-                parts.leave().await;
-                if let Some(left) = left.take() {
-                    // Who does not wait for it any more has no use for it.
-                    let _ = left.send(());
-                }
-            }
-            // Nobody else reads a store that is not shared, and each beat is a write to its disk.
-            _ = beats.tick(), if store.is_shared() && left.is_some() => {
-                if let Err(error) = store.beat(&parts.record).await {
-                    debug!(error = &error as &dyn Error, "not noted in the store that this gateway serves");
-                }
-            }
-            _ = enrolled.tick() => {
-                if let Err(error) = read_enrolled(&parts, &*store).await {
-                    warn!(error = &error as &dyn Error, "enrolled agents not read");
-                }
-            }
             _ = standings.tick() => stand(&parts),
             _ = shows.tick() => show(&parts, &mut labels),
             _ = certificates.tick() => match parts.certificate.renew_if_due(SystemTime::now()) {
@@ -72,6 +45,46 @@ pub(super) async fn run(parts: Parts, left: oneshot::Sender<()>) {
             }
         }
     }
+}
+
+/// Tells the other gateways that this one serves, and in the end that it stops.
+pub(super) async fn beat(parts: Parts) {
+    let (store, drain) = (&parts.foundation.store, &parts.tokens.drain);
+    if !store.is_shared() {
+        // Nobody else reads it, and each beat is a write to its disk.
+        return;
+    }
+    let beats = async {
+        let mut beats = ticks(BEAT_EVERY);
+        loop {
+            beats.tick().await;
+            if let Err(error) = store.beat(&parts.record).await {
+                debug!(error = &error as &dyn Error, "not noted in the store that this gateway serves");
+            }
+        }
+    };
+    tokio::select! {
+        () = drain.cancelled() => {}
+        () = beats => {}
+    }
+    parts.leave().await;
+}
+
+/// Looks who has enrolled. Never ends by itself.
+pub(super) async fn follow_enrolled(parts: Parts) {
+    let mut looks = ticks(ENROLLED_EVERY);
+    loop {
+        looks.tick().await;
+        if let Err(error) = read_enrolled(&parts, &*parts.foundation.store).await {
+            warn!(error = &error as &dyn Error, "enrolled agents not read");
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn read_enrolled(parts: &Parts, store: &dyn Store) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::{fs, net::SocketAddr, sync::Arc, time::SystemTime};
 
+use sqlx::{Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
@@ -96,6 +97,15 @@ impl World {
         };
         let admin_token = fs::read_to_string(&foundation.token_path).unwrap().trim().to_owned();
         Self { routes: routes(context.clone()), context, tunnels, admin_token, folder }
+    }
+
+    /// Keeps the store from being written to for as long as the value lives.
+    pub(crate) async fn lock_store(&self) -> SqliteConnection {
+        let file = self.folder.path().join("gateway.db");
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        connection.execute("BEGIN IMMEDIATE").await.unwrap();
+        connection
     }
 
     pub(crate) fn admin(&self) -> Client {
