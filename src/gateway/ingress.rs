@@ -114,6 +114,8 @@ struct Entry {
     address: Option<SocketAddr>,
     /// Ends its accept loop, or its wait for the address.
     stop: CancellationToken,
+    /// Ends the wait for its address to be free; absent once it is bound.
+    waits: Option<CancellationToken>,
     /// Held by a reservation.
     reserved: bool,
     /// The store had it when it was last looked at.
@@ -145,7 +147,7 @@ impl Ingress {
     ) -> Result<Reservation, IngressError> {
         let wish = listen.filter(|text| !text.is_empty()).map(bind::parse).transpose()?;
         let key = (group, resource.clone());
-        if let Some(reservation) = self.shared.clone().take_up(&key, wish) {
+        if let Some(reservation) = self.shared.clone().take_up(&key, wish)? {
             return Ok(reservation);
         }
         let mut reservation = self.shared.clone().claim(key)?;

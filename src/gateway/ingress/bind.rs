@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::net::TcpListener;
 
 use super::IngressError;
 use crate::config::PortRange;
@@ -44,16 +44,9 @@ pub(super) fn bind_any(host: IpAddr, ports: PortRange, random: u16) -> Result<Tc
     Err(IngressError::NoPort { low, high })
 }
 
-/// Binds `address` as soon as it is free.
-pub(super) async fn bind_patiently(address: SocketAddr) -> TcpListener {
-    let mut pause = RETRY_FIRST;
-    loop {
-        sleep(pause).await;
-        if let Ok(listener) = bind(address) {
-            return listener;
-        }
-        pause = (pause * 2).min(RETRY_MAX);
-    }
+/// How long to wait for an address to be free, again and again.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(RETRY_FIRST), |pause| Some((*pause * 2).min(RETRY_MAX)))
 }
 
 pub(super) fn local_address(listener: &TcpListener) -> Result<SocketAddr, IngressError> {

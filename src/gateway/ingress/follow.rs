@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Entry, Key, Shared, bind};
+use super::{Entry, IngressError, Key, Shared, bind};
 use crate::store::ListenerRecord;
 
 /// How long a member that has not heard yet may go on naming a resource that another gateway has closed.
@@ -68,21 +69,46 @@ impl Shared {
 
     fn restore(self: Arc<Self>, key: Key, address: SocketAddr) {
         let stop = self.stop.child_token();
-        let entry =
-            Entry { address: Some(address), stop: stop.clone(), reserved: false, seen_in_store: true };
+        let waits = stop.child_token();
+        let entry = Entry {
+            address: Some(address),
+            stop,
+            waits: Some(waits.clone()),
+            reserved: false,
+            seen_in_store: true,
+        };
         self.lock().insert(key.clone(), entry);
-        match bind::bind(address) {
-            Ok(listener) => self.accept(key, listener, stop),
-            Err(error) => {
-                warn!(resource = %key.1, %address, error = &error as &dyn Error, "address not free, it is tried again");
-                let shared = self.clone();
-                self.tasks.spawn(async move {
-                    tokio::select! {
-                        listener = bind::bind_patiently(address) => shared.accept(key, listener, stop),
-                        () = stop.cancelled() => {}
+        let Err(error) = self.clone().bind_restored(&key) else { return };
+        warn!(resource = %key.1, %address, error = &error as &dyn Error, "address not free, it is tried again");
+        let shared = self.clone();
+        self.tasks.spawn(async move {
+            let patiently = async {
+                for pause in bind::pauses() {
+                    sleep(pause).await;
+                    if shared.clone().bind_restored(&key).is_ok() {
+                        return;
                     }
-                });
+                }
+            };
+            tokio::select! {
+                () = patiently => {}
+                () = waits.cancelled() => {}
             }
+        });
+    }
+
+    /// Binds the address of a resource that waits for it, and lets callers in. Nothing is left to do when it is bound, or gone.
+    pub(super) fn bind_restored(self: Arc<Self>, key: &Key) -> Result<(), IngressError> {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(key).filter(|entry| entry.waits.is_some()) else { return Ok(()) };
+        let Some(address) = entry.address else { return Ok(()) };
+        let listener = bind::bind(address)?;
+        if let Some(waits) = entry.waits.take() {
+            waits.cancel();
         }
+        let stop = entry.stop.clone();
+        drop(entries);
+        self.accept(key.clone(), listener, stop);
+        Ok(())
     }
 }

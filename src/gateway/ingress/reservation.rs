@@ -114,25 +114,34 @@ impl Drop for Reservation {
 
 impl Shared {
     /// The address that the resource has already, if it is what is wished for and nobody makes the resource right now.
-    pub(super) fn take_up(self: Arc<Self>, key: &Key, wish: Option<SocketAddr>) -> Option<Reservation> {
-        let mut entries = self.lock();
-        let entry = entries.get_mut(key).filter(|entry| !entry.reserved && !self.stop.is_cancelled())?;
+    pub(super) fn take_up(
+        self: Arc<Self>,
+        key: &Key,
+        wish: Option<SocketAddr>,
+    ) -> Result<Option<Reservation>, IngressError> {
         let fits = |address: &SocketAddr| match wish {
             Some(wish) => wish.ip() == address.ip() && [0, address.port()].contains(&wish.port()),
             None => address.ip() == self.host,
         };
-        let address = entry.address.filter(fits)?;
-        entry.reserved = true;
-        drop(entries);
-        Some(Reservation {
-            shared: self,
-            key: key.clone(),
-            address,
-            listener: None,
-            // It may have been given up meanwhile, through another gateway.
-            kept: false,
-            taken_up: true,
-        })
+        let held = {
+            let mut entries = self.lock();
+            let entry = entries.get_mut(key).filter(|entry| !entry.reserved && !self.stop.is_cancelled());
+            let address = entry.as_ref().and_then(|entry| entry.address).filter(fits);
+            let Some((entry, address)) = entry.zip(address) else { return Ok(None) };
+            entry.reserved = true;
+            Reservation {
+                shared: self.clone(),
+                key: key.clone(),
+                address,
+                listener: None,
+                // It may have been given up meanwhile, through another gateway.
+                kept: false,
+                taken_up: true,
+            }
+        };
+        // Nobody is told an address that somebody else has.
+        self.bind_restored(key)?;
+        Ok(Some(held))
     }
 
     /// Takes the resource's place, so that nobody else binds for it at the same time.
@@ -149,7 +158,8 @@ impl Shared {
             }
             btree_map::Entry::Vacant(place) => {
                 let stop = self.stop.child_token();
-                place.insert(Entry { address: None, stop, reserved: true, seen_in_store: false });
+                let entry = Entry { address: None, stop, waits: None, reserved: true, seen_in_store: false };
+                place.insert(entry);
             }
         }
         drop(entries);

@@ -136,6 +136,25 @@ async fn an_address_that_is_taken_at_restart_is_bound_once_it_is_free() {
 }
 
 #[tokio::test]
+async fn an_address_that_somebody_else_has_is_not_told_as_the_resources_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::on(&folder, WIDE).await;
+    let address = bench.commit("db", None).await;
+    bench.end().await;
+    let squatter = bind::bind(address).unwrap();
+    let bench = Bench::on(&folder, WIDE).await;
+    bench.ingress.follow().await.unwrap();
+    let reserve = || bench.ingress.reserve(group(), &name("db"), None);
+    assert_eq!(reserve().unwrap_err().reason(), "address_in_use");
+    drop(squatter);
+    let reserved = reserve().unwrap();
+    assert_eq!(reserved.commit().await.unwrap(), address);
+    let member = connect(&bench.registry, 1, echoing).await;
+    bench.registry.observe(&member.tunnel, snapshot(1, &[1], &["db"]));
+    assert!(answers(address).await);
+}
+
+#[tokio::test]
 async fn a_resource_made_elsewhere_gets_an_address_that_stays() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::on(&folder, WIDE).await;
