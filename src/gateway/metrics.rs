@@ -1,7 +1,7 @@
 //! What the gateway counts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,6 +23,8 @@ use crate::{
 pub const TUNNELS: &str = "warren_gateway_tunnels";
 /// Members by status.
 pub const MEMBERS: &str = "warren_gateway_members";
+/// Whether each member takes sessions.
+pub const MEMBER_SERVING: &str = "warren_gateway_member_serving";
 /// The group's state.
 pub const GROUP_STATE: &str = "warren_gateway_group_state";
 /// Why the group is in it.
@@ -59,6 +61,12 @@ pub(crate) const CLOSED: &str = "closed";
 pub const CATALOGUE: &[Metric] = &[
     metric(TUNNELS, Kind::Gauge, &["group"], "Tunnels to this gateway that are verified and alive."),
     metric(MEMBERS, Kind::Gauge, &["group", "status"], "Agents known to this gateway, by their status."),
+    metric(
+        MEMBER_SERVING,
+        Kind::Gauge,
+        &["group", "member"],
+        "1 for a member that takes sessions of this gateway, 0 for one that does not respond here; absent when people took it out, or it is stopping. It may keep its tunnels to others: ask for the maximum over all gateways.",
+    ),
     metric(
         GROUP_STATE,
         Kind::Gauge,
@@ -272,8 +280,12 @@ pub(crate) fn certificate(name: &'static str, not_after: SystemTime) {
     gauge!(CERTIFICATE_EXPIRY, "certificate" => name).set(expires.as_secs_f64());
 }
 
-/// Shows one group as it is now.
-pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, open: OpenSessions) {
+/// Shows one group as it is now. Gives the members of which it is shown whether they serve.
+pub(crate) fn show_group(
+    observed: &GroupObserved,
+    standing: &Standing,
+    open: OpenSessions,
+) -> BTreeSet<String> {
     let label = || observed.label.to_string();
     let tunnels = observed.members.values().flat_map(|member| &member.tunnels);
     let alive = tunnels.filter(|tunnel| tunnel.liveness == Liveness::Alive).count();
@@ -299,6 +311,32 @@ pub(crate) fn show_group(observed: &GroupObserved, standing: &Standing, open: Op
         gauge!(GROUP_REASON, "group" => label(), "reason" => reason).set(is(reason == judged.why.as_str()));
     }
     gauge!(GROUP_STATE_SINCE, "group" => label()).set(standing.since_ms as f64 / 1e3);
+    let serving = serving(observed, standing);
+    for (member, serves) in &serving {
+        gauge!(MEMBER_SERVING, "group" => label(), "member" => member.clone()).set(is(*serves));
+    }
+    serving.into_keys().collect()
+}
+
+/// Members that should serve, by name, and whether they do.
+fn serving(observed: &GroupObserved, standing: &Standing) -> BTreeMap<String, bool> {
+    let Some(view) = &observed.view else { return BTreeMap::new() };
+    let members = view.members.iter().filter_map(|(id, member)| {
+        let serves = match standing.judgement.members.get(id)?.status {
+            MemberStatus::Active | MemberStatus::Degraded => true,
+            MemberStatus::NoResponse => false,
+            MemberStatus::AwaitingSetup | MemberStatus::Draining | MemberStatus::Disabled => return None,
+        };
+        Some((if member.name.is_empty() { id.to_string() } else { member.name.clone() }, serves))
+    });
+    members.collect()
+}
+
+/// Members that are not there, or of whom nothing is expected, any more.
+pub(crate) fn clear_members<'a>(label: &str, members: impl Iterator<Item = &'a String>) {
+    for member in members {
+        gauge!(MEMBER_SERVING, "group" => label.to_owned(), "member" => member.clone()).set(f64::NAN);
+    }
 }
 
 /// A group that is no more is shown no more: a gauge cannot be taken back, and one that is no number is left out.
@@ -324,4 +362,41 @@ const fn metric(
     help: &'static str,
 ) -> Metric {
     Metric { name, kind, labels, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use warren_core::state::Intent;
+
+    use super::*;
+    use crate::{
+        registry::{MemberObserved, TunnelObserved, judge},
+        testing::{agent, group, snapshot},
+    };
+
+    #[test]
+    fn whoever_should_serve_is_shown_and_whoever_was_taken_out_is_not() {
+        let mut view = snapshot(1, &[1, 2, 3], &[]);
+        if let Some(member) = view.members.get_mut(&agent(3)) {
+            member.intent = Intent::Disabled;
+        }
+        let (liveness, draining) = (Liveness::Alive, false);
+        let tunnel = TunnelObserved { slot: 0, since: Instant::now(), liveness, rtt: None, draining };
+        let members = [(1, vec![tunnel]), (2, Vec::new())]
+            .map(|(number, tunnels)| (agent(number), MemberObserved { tunnels, ..Default::default() }));
+        let observed = GroupObserved {
+            group: group(),
+            label: "site".into(),
+            view: Some(view.into()),
+            members: members.into(),
+        };
+        let judgement = judge(Some(&observed), &[]);
+        let standing = Standing { judgement, since_ms: 0, members_since_ms: BTreeMap::new() };
+        assert_eq!(
+            serving(&observed, &standing),
+            BTreeMap::from([("a1".into(), true), ("a2".into(), false)])
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! What has to be done again and again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -29,13 +29,13 @@ const CERTIFICATE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Shows how groups stand, and renews the gateway's certificate. Never ends by itself, and waits for nobody.
 pub(super) async fn run(parts: Parts) {
-    let mut labels = BTreeMap::new();
+    let mut shown = BTreeMap::new();
     let [mut standings, mut shows, mut certificates] =
         [STANDINGS_EVERY, METRICS_EVERY, CERTIFICATE_EVERY].map(ticks);
     loop {
         tokio::select! {
             _ = standings.tick() => stand(&parts),
-            _ = shows.tick() => show(&parts, &mut labels),
+            _ = shows.tick() => show(&parts, &mut shown),
             _ = certificates.tick() => match parts.certificate.renew_if_due(SystemTime::now()) {
                 Ok(true) => info!("gateway's own certificate renewed"),
                 Ok(false) => {}
@@ -105,18 +105,30 @@ fn stand(parts: &Parts) {
     }
 }
 
-fn show(parts: &Parts, labels: &mut BTreeMap<GroupId, Arc<str>>) {
+/// What was shown of a group.
+struct Shown {
+    label: Arc<str>,
+    members: BTreeSet<String>,
+}
+
+fn show(parts: &Parts, shown: &mut BTreeMap<GroupId, Shown>) {
     let mut open = parts.sessions.count();
-    let mut shown = BTreeMap::new();
+    let mut before = std::mem::take(shown);
     for group in parts.registry.named_groups() {
         let standing = parts.registry.standing(group.group, now_ms());
-        metrics::show_group(&group, &standing, open.remove(&group.group).unwrap_or_default());
-        shown.insert(group.group, group.label.clone());
+        let open = open.remove(&group.group).unwrap_or_default();
+        let members = metrics::show_group(&group, &standing, open);
+        let label = group.label.clone();
+        if let Some(was) = before.get(&group.group).filter(|was| was.label == label) {
+            metrics::clear_members(&label, was.members.difference(&members));
+            before.remove(&group.group);
+        }
+        shown.insert(group.group, Shown { label, members });
     }
-    for (_, label) in labels.iter().filter(|(id, label)| shown.get(id) != Some(*label)) {
+    for Shown { label, members } in before.values() {
         metrics::clear_group(label);
+        metrics::clear_members(label, members.iter());
     }
-    *labels = shown;
     metrics::certificate("authority", parts.foundation.authority.validity().not_after);
     if let Ok(validity) = parts.certificate.key.validity() {
         metrics::certificate("gateway", validity.not_after);

@@ -125,7 +125,8 @@ fn no_certificate_and_garbage_have_their_own_answers() {
 #[test]
 fn a_gateway_is_told_from_an_agent_and_from_nobody() {
     let gateway = GatewayId::from_random(3);
-    let of_chain = |chain: Option<&[CertificateDer<'_>]>| GatewayIdentity::from_chain(chain).map(|found| found.gateway);
+    let of_chain =
+        |chain: Option<&[CertificateDer<'_>]>| GatewayIdentity::from_chain(chain).map(|found| found.gateway);
     let of = |uris: &[&str]| of_chain(Some(&[leaf_with(uris)]));
     assert_eq!(of(&[&gateway_uri(gateway)]), Some(gateway));
     let agent = agent_uri(group(), agent());
