@@ -157,11 +157,7 @@ impl Member {
     pub(crate) fn undecided(&self, sent: bool) -> ProposeError {
         let roster = self.roster();
         let in_touch = self.watched.in_touch(&roster.voters, self.me());
-        if in_touch < roster.majority() {
-            ProposeError::NoQuorum { voters: roster.voters.len(), in_touch, sent }
-        } else {
-            ProposeError::NoLeader
-        }
+        undecided(&roster, in_touch, sent)
     }
 
     /// What a leader says that has lost its quorum. Raft knows before the pings do, so their count may be too high.
@@ -169,6 +165,16 @@ impl Member {
         let roster = self.roster();
         let in_touch = self.watched.in_touch(&roster.voters, self.me()).min(roster.majority() - 1);
         ProposeError::NoQuorum { voters: roster.voters.len(), in_touch, sent }
+    }
+}
+
+fn undecided(roster: &Roster, in_touch: usize, sent: bool) -> ProposeError {
+    if in_touch < roster.majority() {
+        ProposeError::NoQuorum { voters: roster.voters.len(), in_touch, sent }
+    } else if sent {
+        ProposeError::Timeout
+    } else {
+        ProposeError::NoLeader
     }
 }
 
@@ -212,6 +218,16 @@ mod tests {
 
     use super::*;
     use crate::{options::Profile, raft::StoredMembership};
+
+    #[test]
+    fn what_was_sent_is_never_told_as_not_made() {
+        let voters = [1, 2, 3].map(AgentId::from_random).into();
+        let roster = Roster { voters, ..Roster::default() };
+        for in_touch in 1..=3 {
+            assert!(undecided(&roster, in_touch, true).may_still_be_applied(), "{in_touch} in touch");
+            assert!(!undecided(&roster, in_touch, false).may_still_be_applied(), "{in_touch} in touch");
+        }
+    }
 
     #[test]
     fn standing_follows_what_was_heard_and_when() {
