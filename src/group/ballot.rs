@@ -16,13 +16,13 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use openraft::ServerState;
 use rand::Rng;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use warren_core::id::AgentId;
 
 use crate::{
@@ -201,7 +201,7 @@ async fn ask(member: &Member, roster: &Roster) -> bool {
             },
             () = &mut late => break,
         }
-        let last_moment = tokio::time::Instant::now() + LAST_MOMENT;
+        let last_moment = Instant::now() + LAST_MOMENT;
         if agreed(&words) && last_moment < late.deadline() {
             late.as_mut().reset(last_moment);
         }

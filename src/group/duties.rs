@@ -1,12 +1,8 @@
 //! What the leader does unasked. What is due is decided by pure functions; the task does one thing at a time.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use warren_core::{
     id::AgentId,
     state::{Command, GroupState, Level, Verdict, VerdictChange},
@@ -148,7 +144,7 @@ async fn tell(member: &Arc<Member>, changes: Vec<VerdictChange>) {
     for change in &changes {
         tracing::info!(member = %change.member, verdict = change.verdict.as_str(), why = change.detail, "verdict");
     }
-    let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
+    let deadline = Instant::now() + CHANGE_DEADLINE;
     if let Err(denied) = write_own(member, Command::Verdicts { changes }, deadline).await {
         tracing::debug!(?denied, "verdicts were not written; again soon");
     }
@@ -185,7 +181,7 @@ async fn act(member: &Arc<Member>, steady: &[AgentId], gone: &[AgentId]) -> Resu
     let level = common_level(&roster, member.me(), member.tuning.level, &member.watched.levels());
     let Some(duty) = due(&roster, &member.state(), level, steady, gone) else { return Ok(()) };
     tracing::debug!(?duty, "duty");
-    let deadline = tokio::time::Instant::now() + CHANGE_DEADLINE;
+    let deadline = Instant::now() + CHANGE_DEADLINE;
     match duty {
         Duty::EndJoint => change::end_joint(member, deadline).await,
         Duty::Record(agent) => {

@@ -5,13 +5,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use openraft::{Config, SnapshotPolicy};
 use tokio::{
     sync::{Mutex, Semaphore, watch},
-    time::{self, timeout},
+    time::{self, Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warren_core::{
@@ -35,7 +35,7 @@ use crate::{
     raft::Raft,
     resign,
     service::PeerService,
-    store::{self, Writer},
+    store::{self, Store, Writer},
     view::{self, Ended},
 };
 
@@ -69,6 +69,16 @@ impl Group {
         let (dir, group, me) = (options.data_dir.clone(), options.group, options.me);
         let opened = tokio::task::spawn_blocking(move || store::open(&dir, group, me)).await;
         let store = opened.map_err(|source| OpenError::Start { source: source.into() })??;
+        Self::on(options, dialer, tuning, store).await
+    }
+
+    pub(crate) async fn on(
+        options: Options,
+        dialer: Arc<dyn PeerDialer>,
+        tuning: Tuning,
+        store: Store,
+    ) -> Result<Self, OpenError> {
+        let (group, me) = (options.group, options.me);
         let current = store.machine.watch();
         let timing = options.profile.timing();
         let pool = Arc::new(Pool::new(group, me, dialer));
@@ -122,7 +132,7 @@ impl Group {
     /// Becomes a member through `peers`, or announces a returning member's address again. Returns when this member's
     /// own view tells that it is one.
     pub async fn join(&self, peers: &[(AgentId, String)], timeout: Duration) -> Result<(), JoinError> {
-        join::join(&self.member, peers, time::Instant::now() + timeout).await?;
+        join::join(&self.member, peers, Instant::now() + timeout).await?;
         self.shown().await
     }
 
@@ -164,7 +174,7 @@ impl Group {
 
     /// The state with everything in it that was decided before the call, for decisions.
     pub async fn read_linearizable(&self, timeout: Duration) -> Result<Arc<GroupState>, ProposeError> {
-        let deadline = time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         let index = match propose::ask(&self.member, Ask::Barrier, deadline).await? {
             Told::Barrier { index } => index,
             Told::Answer(_) => return Err(ProposeError::NoLeader),
@@ -244,7 +254,7 @@ impl Group {
     }
 
     async fn decision(&self, ask: Ask, timeout: Duration) -> Result<Answer, ProposeError> {
-        let deadline = time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         let told = propose::ask(&self.member, ask, deadline).await;
         let result = told.and_then(|told| match told {
             Told::Answer(answer) => Ok(answer),

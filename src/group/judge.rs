@@ -8,7 +8,9 @@
 //! ```
 //! One answer is not enough to return: a member that answers every other time stays where it is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use warren_core::state::Verdict;
 

@@ -10,7 +10,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -18,7 +18,7 @@ use openraft::{
     CommittedLeaderId, ServerState,
     raft::{AppendEntriesRequest, AppendEntriesResponse},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Status};
 use warren_core::id::AgentId;
 use warren_wire::v1::HandOverRequest;

@@ -2,13 +2,13 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Request, Response, Status, Streaming};
 use warren_core::{
     id::AgentId,
@@ -208,7 +208,7 @@ impl Peer for PeerService {
         self.of_the_group(caller)?;
         let ask: Ask = read(&request.get_ref().proposal)?;
         let wait = Duration::from_millis(request.get_ref().timeout_ms.into()).min(PROPOSE_MAX);
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = Instant::now() + wait;
         let told = match self.member.room.try_acquire() {
             Ok(_room) => propose::decide(&self.member, &ask, deadline).await,
             Err(_) => Err(Denied::Final(ProposeError::Busy)),
@@ -238,7 +238,7 @@ impl Peer for PeerService {
         if !self.member.leads() {
             return Ok(Response::new(self.leader_hint()));
         }
-        let deadline = tokio::time::Instant::now() + change::CHANGE_DEADLINE;
+        let deadline = Instant::now() + change::CHANGE_DEADLINE;
         let outcome = match change::admit(&self.member, &newcomer, deadline).await {
             Ok(Err(refusal)) => return refused(refusal),
             Ok(Ok(roster)) => {

@@ -20,11 +20,17 @@ mod offline;
 mod snapshot;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use openraft::{AnyError, ErrorSubject, ErrorVerb, StorageIOError};
 use warren_core::id::{AgentId, GroupId};
 
+#[cfg(test)]
+pub(crate) use self::crash::Fragile;
 use self::disk::Disk;
 pub(crate) use self::{
     log::LogStore,
@@ -49,8 +55,26 @@ pub(crate) struct Store {
 /// Opens the file, or makes it. Blocks on the disk.
 pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, OpenError> {
     let path = dir.join(FILE);
+    let disk = Disk::open(dir, &path)?;
+    read(disk, path, group, me, Writer::spawn)
+}
+
+/// On a disk in memory, and without a thread: for simulated clocks, which real ones would confuse.
+#[cfg(test)]
+pub(crate) fn in_memory(file: Fragile, group: GroupId, me: AgentId) -> Result<Store, OpenError> {
+    let path = PathBuf::from("memory");
+    let disk = Disk::on(file).map_err(|error| disk::unreadable(&path, error))?;
+    read(disk, path, group, me, Writer::here)
+}
+
+fn read(
+    mut disk: Disk,
+    path: PathBuf,
+    group: GroupId,
+    me: AgentId,
+    start: impl FnOnce(Disk, Option<u64>) -> io::Result<Writer>,
+) -> Result<Store, OpenError> {
     let unreadable = |error| disk::unreadable(&path, error);
-    let mut disk = Disk::open(dir, &path)?;
     let owner = disk.claim(&path, group, me)?;
     if let Some(newer) = owner.superseded {
         return Err(OpenError::Superseded { path, epoch: owner.epoch.max(1), newer });
@@ -58,8 +82,8 @@ pub(crate) fn open(dir: &Path, group: GroupId, me: AgentId) -> Result<Store, Ope
     let mut loaded = disk.load().map_err(unreadable)?;
     let snapshot = loaded.snapshot.take();
     let snapshot_index = snapshot.as_ref().and_then(snapshot::Checked::index);
-    let writer = Writer::spawn(disk, snapshot_index)
-        .map_err(|source| OpenError::Start { source: Box::new(source) })?;
+    let writer =
+        start(disk, snapshot_index).map_err(|source| OpenError::Start { source: Box::new(source) })?;
     Ok(Store {
         log: LogStore::new(loaded, owner, writer.clone()),
         machine: Machine::new(snapshot, writer.clone()),

@@ -9,3 +9,4 @@ mod loss;
 mod recovery;
 mod refusals;
 mod seven;
+mod sim;

@@ -31,7 +31,7 @@ const SECTOR: usize = 512;
 /// A disk in memory. What a power cut leaves is the image of the last sync and any part of what was written since; after
 /// `syncs_left` it fails for good.
 #[derive(Debug, Clone)]
-pub(super) struct Fragile(Arc<Mutex<Image>>);
+pub(crate) struct Fragile(Arc<Mutex<Image>>);
 
 #[derive(Debug)]
 struct Image {
@@ -39,6 +39,7 @@ struct Image {
     synced: Vec<u8>,
     /// Since the last sync.
     written: Vec<(usize, Vec<u8>)>,
+    resized: bool,
     syncs_left: usize,
     /// A longer file is refused.
     len_max: usize,
@@ -46,14 +47,23 @@ struct Image {
 }
 
 impl Fragile {
-    pub(super) fn new(bytes: Vec<u8>, syncs_left: usize) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>, syncs_left: usize) -> Self {
         let synced = bytes.clone();
-        let (written, len_max, fails_as) = (Vec::new(), usize::MAX, io::ErrorKind::Other);
-        Self(Arc::new(Mutex::new(Image { now: bytes, synced, written, syncs_left, len_max, fails_as })))
+        let (written, resized) = (Vec::new(), false);
+        let (len_max, fails_as) = (usize::MAX, io::ErrorKind::Other);
+        Self(Arc::new(Mutex::new(Image {
+            now: bytes,
+            synced,
+            written,
+            resized,
+            syncs_left,
+            len_max,
+            fails_as,
+        })))
     }
 
     /// The last sync, and of what was written since each sector or not, as `rng` will have it.
-    fn after_power_cut(&self, rng: &mut impl Rng) -> Vec<u8> {
+    pub(crate) fn after_power_cut(&self, rng: &mut impl Rng) -> Vec<u8> {
         let image = self.image();
         let mut left = image.synced.clone();
         left.resize(image.now.len().max(left.len()), 0);
@@ -99,6 +109,7 @@ impl StorageBackend for Fragile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         image.now.resize(len, 0);
+        image.resized = true;
         Ok(())
     }
 
@@ -108,8 +119,14 @@ impl StorageBackend for Fragile {
             return Err(image.fails_as.into());
         }
         image.syncs_left -= 1;
-        image.written.clear();
-        image.synced = image.now.clone();
+        let Image { now, synced, written, resized, .. } = &mut *image;
+        if std::mem::take(resized) {
+            synced.clone_from(now);
+            written.clear();
+        }
+        for (start, data) in written.drain(..) {
+            synced[start..start + data.len()].copy_from_slice(&data);
+        }
         Ok(())
     }
 

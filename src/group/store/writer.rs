@@ -28,7 +28,7 @@ const SPACE_RETRY: Duration = Duration::from_millis(500);
 /// A handle to the thread. The file is closed when the last handle is dropped, or by [`Writer::close`].
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    queue: Sender<Job>,
+    queue: Queue,
     room: Arc<Semaphore>,
     /// Ends the wait for space.
     closing: Sender<()>,
@@ -39,6 +39,14 @@ pub(crate) struct Writer {
 
 /// Index of the snapshot on disk, or why nothing is written any more.
 type Kept = Result<Option<u64>, Arc<DiskError>>;
+
+#[derive(Debug, Clone)]
+enum Queue {
+    Thread(Sender<Job>),
+    /// Whoever asks does the work; empty once it is closed.
+    #[cfg(test)]
+    Here(Arc<Mutex<Option<Desk>>>),
+}
 
 #[derive(Debug)]
 struct Job {
@@ -74,14 +82,30 @@ impl std::fmt::Debug for Done {
 
 impl Writer {
     pub(super) fn spawn(disk: Disk, snapshot: Option<u64>) -> io::Result<Self> {
-        let (queue, jobs) = mpsc::channel();
+        Self::with(disk, snapshot, |desk| {
+            let (queue, jobs) = mpsc::channel();
+            thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
+            Ok(Queue::Thread(queue))
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn here(disk: Disk, snapshot: Option<u64>) -> io::Result<Self> {
+        Self::with(disk, snapshot, |desk| Ok(Queue::Here(Arc::new(Mutex::new(Some(desk))))))
+    }
+
+    fn with(
+        disk: Disk,
+        snapshot: Option<u64>,
+        start: impl FnOnce(Desk) -> io::Result<Queue>,
+    ) -> io::Result<Self> {
         let (closing, closed) = mpsc::channel();
         let (told, trouble) = watch::channel(None);
         let (keeping, kept) = watch::channel(Ok(snapshot));
         let busy = Arc::default();
         let desk =
             Desk { disk, kept: keeping, committed: None, closed, trouble: told, busy: Arc::clone(&busy) };
-        thread::Builder::new().name("group-log".to_owned()).spawn(move || desk.run(&jobs))?;
+        let queue = start(desk)?;
         Ok(Self { queue, room: Arc::new(Semaphore::new(QUEUE_MAX)), closing, kept, trouble, busy })
     }
 
@@ -139,11 +163,24 @@ impl Writer {
     async fn send(&self, work: Work, done: Done) -> Outcome {
         let room = self.room.clone().acquire_owned().await.ok();
         let job = Job { work, done, _room: room };
-        self.queue.send(job).map_err(|_| Arc::new(DiskError::Closed))
+        match &self.queue {
+            Queue::Thread(queue) => queue.send(job).map_err(|_| Arc::new(DiskError::Closed)),
+            #[cfg(test)]
+            Queue::Here(desk) => {
+                let mut place = desk.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(desk) = place.as_mut() else { return Err(Arc::new(DiskError::Closed)) };
+                if let Some(closed) = desk.serve(vec![job]) {
+                    *place = None;
+                    let _ = closed.send(Ok(()));
+                }
+                Ok(())
+            }
+        }
     }
 }
 
 /// The thread's own things.
+#[derive(Debug)]
 struct Desk {
     disk: Disk,
     kept: watch::Sender<Kept>,

@@ -215,7 +215,7 @@ impl Site {
     }
 }
 
-fn caller_of(request: &Request<()>, group: GroupId) -> Option<Caller> {
+pub(super) fn caller_of(request: &Request<()>, group: GroupId) -> Option<Caller> {
     let name = request.metadata().get("user-agent")?.to_str().ok()?;
     let agent = name.split(' ').next()?.parse().ok()?;
     Some(Caller { group, agent })
