@@ -17,8 +17,10 @@ use warren_identity::{
     AgentRequest, Authority, AuthorityError, IdentityError, IssuedCertificate, PeerIdentity, TokenError,
     TokenKey,
 };
+use warren_tunnel::CloseReason;
 use warren_wire::v1::{
-    EnrolRequest, EnrolResponse, IntroduceRequest, IntroduceResponse, RenewRequest, RenewResponse,
+    EnrolRequest, EnrolResponse, IntroduceRequest, IntroduceResponse, LeaveRequest, LeaveResponse,
+    RenewRequest, RenewResponse,
     enrolment_server::{Enrolment, EnrolmentServer},
     introduce_response::Peer,
 };
@@ -30,6 +32,7 @@ use crate::{
         now_s,
     },
     metrics::refused_call,
+    registry::Registry,
     store::{AgentRecord, EnrolRefusal, NewAgent, Store},
 };
 
@@ -44,6 +47,7 @@ const ADDRESS_BYTES_MAX: usize = 270;
 #[derive(Debug)]
 pub struct EnrolmentService {
     store: Arc<dyn Store>,
+    registry: Registry,
     authority: Arc<Authority>,
     tokens: Arc<TokenKey>,
     certificate_lifetime: Duration,
@@ -53,6 +57,7 @@ impl EnrolmentService {
     pub fn new(context: &Context) -> Self {
         Self {
             store: context.store.clone(),
+            registry: context.registry.clone(),
             authority: context.authority.clone(),
             tokens: context.tokens.clone(),
             certificate_lifetime: context.config.certificate_lifetime,
@@ -138,6 +143,17 @@ impl EnrolmentService {
         Ok(IntroduceResponse { found, peers: peers.collect() })
     }
 
+    /// Should its group still count it, it is asked to let it go as one that people have revoked.
+    async fn leave(&self, identity: &PeerIdentity) -> Result<LeaveResponse, Problem> {
+        let agent = self.known(identity).await?;
+        self.store.revoke_agent(agent.id, now_s()).await?;
+        self.registry.cut_agent(agent.id, CloseReason::Revoked);
+        info!(agent = %agent.id, group = %agent.group, name = %agent.name, "agent has left, its identity is revoked");
+        let subject = format!("{} {}", agent.id, agent.name);
+        audit::write(&*self.store, &format!("agent {}", agent.id), "agents.leave", &subject, "ok").await;
+        Ok(LeaveResponse {})
+    }
+
     /// The record behind a client certificate; only the store knows whether it may still come.
     async fn known(&self, identity: &PeerIdentity) -> Result<AgentRecord, Problem> {
         identity.check(SystemTime::now()).map_err(unidentified)?;
@@ -192,6 +208,11 @@ impl Enrolment for EnrolmentService {
     ) -> Result<Response<IntroduceResponse>, Status> {
         let identity = identified(caller(&request)?)?;
         Ok(Response::new(Self::introduce(self, request.into_inner(), &identity).await?))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        let identity = identified(caller(&request)?)?;
+        Ok(Response::new(Self::leave(self, &identity).await?))
     }
 }
 

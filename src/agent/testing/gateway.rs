@@ -223,6 +223,14 @@ impl v1::enrolment_server::Enrolment for Enrolment {
         seen.peers.push((agent, asked.peer_address));
         Ok(tonic::Response::new(answer))
     }
+
+    async fn leave(
+        &self,
+        request: tonic::Request<v1::LeaveRequest>,
+    ) -> Result<tonic::Response<v1::LeaveResponse>, Status> {
+        known(&request)?;
+        Ok(tonic::Response::new(v1::LeaveResponse {}))
+    }
 }
 
 /// A port on which nothing listens.

@@ -136,6 +136,23 @@ async fn renewal_needs_a_certificate_that_still_counts() {
 }
 
 #[tokio::test]
+async fn one_that_leaves_is_revoked_by_its_own_word_and_comes_back_as_another() {
+    let world = world().await;
+    let (token, own) = (world.token("site", 0).await, key());
+    let gone = identity(&world.enrol_with(&token, "a", &own).await.unwrap());
+    world.agent(gone.clone()).leave(LeaveRequest {}).await.unwrap();
+    let record = world.context.store.agent(gone.agent).await.unwrap().unwrap();
+    assert!(record.revoked_s.is_some());
+    assert!(world.context.registry.is_revoked(gone.agent), "also of its tunnels, at once");
+    let again = world.agent(gone.clone()).leave(LeaveRequest {}).await.unwrap_err();
+    assert_eq!(reason(&again), (Code::PermissionDenied, "revoked"));
+    let same_key = world.enrol_with(&token, "a", &own).await.unwrap_err();
+    assert_eq!(reason(&same_key), (Code::PermissionDenied, "revoked"));
+    let other = identity(&world.enrol_with(&token, "a", &key()).await.unwrap());
+    assert_ne!(other.agent, gone.agent);
+}
+
+#[tokio::test]
 async fn one_agent_founds_and_the_others_learn_whom_to_join() {
     let world = world().await;
     let token = world.token("site", 0).await;
