@@ -16,6 +16,7 @@ pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod http;
+mod kubernetes;
 pub mod load;
 pub mod netns;
 pub mod opens;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use binary::{warren, warren_binary};
 pub use clock::Clock;
+pub use kubernetes::Kubernetes;
 pub use place::Place;
 pub use postgres::Postgres;
 pub use process::Process;

@@ -28,6 +28,7 @@ mod scenarios {
     mod quick_start;
     mod recover;
     mod resume;
+    mod scale_down;
     mod several_gateways;
     mod slow_reader;
     mod strangers;

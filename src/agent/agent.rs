@@ -12,6 +12,7 @@ use warren_group::Group;
 
 use crate::{
     config::{AgentConfig, Live},
+    departure::{self, Departure},
     membership::{self, Membership},
     peers::Listener,
     probes::Probes,
@@ -59,6 +60,7 @@ pub struct Agent {
     live: watch::Sender<Arc<Live>>,
     sessions: Sessions,
     tunnels: Tunnels,
+    departure: Departure,
     uplink_status: watch::Receiver<UplinkStatus>,
     readiness: readiness::Board,
     parts: Parts,
@@ -107,14 +109,26 @@ impl Agent {
     }
 
     /// Serves until `drain`, then finishes what it has, at most until the drain's deadline; `stop` ends it at once.
-    /// Each message on `reload` has the configuration file read again. The agent stays a member of its group.
+    /// Each message on `reload` has the configuration file read again. The agent stays a member of its group, unless its
+    /// StatefulSet has shrunk below it.
     pub async fn run(
         self,
         drain: CancellationToken,
         stop: CancellationToken,
         mut reload: mpsc::Receiver<()>,
     ) {
-        let Self { config, facts, group, live, sessions, tunnels, uplink_status, readiness, parts } = self;
+        let Self {
+            config,
+            facts,
+            group,
+            live,
+            sessions,
+            tunnels,
+            departure,
+            uplink_status,
+            readiness,
+            parts,
+        } = self;
         let (serving, dialling, tasks) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(parts.listener.run(group.clone(), serving.clone()));
@@ -141,7 +155,7 @@ impl Agent {
         readiness.drain();
         dialling.cancel();
         sessions.drain();
-        let mut cut = 0;
+        let (mut cut, mut leaves) = (0, false);
         if !stop.is_cancelled() {
             let deadline = live.borrow().drain;
             tracing::info!(?deadline, sessions = *sessions.carried().borrow(), "draining");
@@ -158,7 +172,8 @@ impl Agent {
                 }
             };
             // Beside the sessions: edits need not wait for them. The successor is elected while this member answers.
-            tokio::join!(finished, stop.run_until_cancelled(group.resign()));
+            let resigned = stop.run_until_cancelled(group.resign());
+            (_, _, leaves) = tokio::join!(finished, resigned, departure::is_due(config.kubernetes.as_ref()));
         }
         let still_open = *sessions.carried().borrow();
         match cut.max(still_open) {
@@ -170,6 +185,9 @@ impl Agent {
             }
         }
         tunnels.close(CLOSE_WITHIN).await;
+        if leaves {
+            stop.run_until_cancelled(Box::pin(departure.leave())).await;
+        }
         serving.cancel();
         tasks.close();
         let stopped = async {

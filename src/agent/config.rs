@@ -22,11 +22,13 @@ use warren_core::{
 use warren_group::Profile;
 
 mod dump;
+mod kubernetes;
 mod proxy;
 mod read;
 #[cfg(test)]
 mod tests;
 
+pub use kubernetes::{Kubernetes, Pod, PodError};
 pub use proxy::{ProxyUrl, Way};
 
 /// Where agents keep their identity and their group's log unless told otherwise.
@@ -74,6 +76,8 @@ pub struct AgentConfig {
     pub pending_dials_max: usize,
     /// The resource of the quick start, put into the group's config once this agent is a member.
     pub app: Option<App>,
+    /// Asked when the agent stops, whether it leaves its group. Default: nobody is asked, it stays.
+    pub kubernetes: Option<Kubernetes>,
     pub live: Live,
     source: Source,
 }
@@ -139,6 +143,12 @@ pub struct Overrides {
     pub app_host: Option<String>,
     /// `APP_PORT`.
     pub app_port: Option<String>,
+    /// `--pod` or `WARREN_POD`.
+    pub pod: Option<String>,
+    /// `KUBERNETES_SERVICE_HOST`, which every pod has.
+    pub kubernetes_host: Option<String>,
+    /// `KUBERNETES_SERVICE_PORT`.
+    pub kubernetes_port: Option<String>,
 }
 
 /// What a reload came to.
@@ -186,6 +196,7 @@ impl AgentConfig {
             ("limits.sessions", self.sessions_max != newer.sessions_max),
             ("limits.pending_dials", self.pending_dials_max != newer.pending_dials_max),
             ("app", self.app != newer.app),
+            ("kubernetes", self.kubernetes != newer.kubernetes),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

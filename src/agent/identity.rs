@@ -8,6 +8,7 @@
 //! | `agent.json` | the ids | last: with it the agent is enrolled |
 //! | `boot` | the number of the last start | by each start |
 //! | `peer.port`, `peer.address` | where others were told to connect | by each start that picks or finds it |
+//! | `left` | the id of an agent that has left its group for good | by leaving; the next start forgets all but the last three |
 //!
 //! All are mode 0600 in a folder of mode 0700, and each is replaced whole, so that a crash leaves the old or the new.
 
@@ -23,6 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use warren_core::id::{AgentId, GroupId};
+use warren_group::Group;
 use warren_identity::{
     IdentityError, KeyError, PeerIdentity, PrivateKey, SwappableKey, TlsError, Trust, Validity,
     keyfile::{self, KeyFileError},
@@ -30,6 +32,7 @@ use warren_identity::{
 };
 
 const OWNER_ONLY: u32 = 0o700;
+const LEFT: &str = "left";
 
 /// Why an agent's identity cannot be read or kept.
 #[derive(Debug, Error)]
@@ -154,6 +157,36 @@ impl Folder {
         let boot = (ms << CHANCE_BITS) | (random >> (64 - CHANCE_BITS));
         keyfile::write_private(&path, format!("{boot}\n").as_bytes())?;
         Ok(boot)
+    }
+
+    /// Notes that the agent has left its group for good. Its id is of no further use, and neither is its key: the gateway
+    /// would give it that id again.
+    pub(crate) fn note_left(&self, agent: AgentId) -> Result<(), StoredIdentityError> {
+        Ok(keyfile::write_private(&self.path(LEFT), format!("{agent}\n").as_bytes())?)
+    }
+
+    /// Forgets the identity and the log of an agent that has left, and gives its id; `None` when nobody has. A crash on
+    /// the way leaves the note, and so the rest to the next start.
+    pub(crate) fn forget_left(&self) -> Result<Option<String>, StoredIdentityError> {
+        let path = self.path(LEFT);
+        let left = match fs::read_to_string(&path) {
+            Ok(left) => left.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoredIdentityError::Folder { act: "read", path, source }),
+        };
+        let failed = |source| StoredIdentityError::Folder {
+            act: "remove what has left from",
+            path: self.0.clone(),
+            source,
+        };
+        Group::forget(&self.0).map_err(failed)?;
+        for name in ["agent.json", "agent.key", "agent.crt", "roots.pem", LEFT] {
+            match fs::remove_file(self.path(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        Ok(Some(left))
     }
 
     fn keep_issued(&self, issued: &Issued) -> Result<(), StoredIdentityError> {
@@ -292,6 +325,27 @@ mod tests {
         // A copy of the folder that starts later is told from this one.
         fs::write(folder.path("boot"), first.to_string()).unwrap();
         assert!(folder.next_boot(now + Duration::from_secs(2), 0).unwrap() > later);
+    }
+
+    #[test]
+    fn an_agent_that_has_left_is_forgotten_and_the_next_one_has_another_key() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        assert_eq!(folder.forget_left().unwrap(), None);
+        let authority = Authority::generate(SystemTime::now()).unwrap();
+        let csr = folder.key().unwrap().csr_der().unwrap();
+        folder.keep(&facts(7), &issue(&authority, &facts(7), &csr)).unwrap();
+        folder.remember_port(7_400).unwrap();
+        fs::write(folder.path("group.redb"), "its log").unwrap();
+        let left = folder.identity(Some(&authority.bundle_pem())).unwrap().unwrap().facts.agent;
+        folder.note_left(left).unwrap();
+
+        assert_eq!(folder.forget_left().unwrap(), Some(left.to_string()));
+        assert!(folder.identity(Some(&authority.bundle_pem())).unwrap().is_none());
+        assert!(!folder.path("group.redb").exists());
+        assert_ne!(folder.key().unwrap().csr_der().unwrap(), csr);
+        assert_eq!(folder.remembered_port(), Some(7_400));
+        assert_eq!(folder.forget_left().unwrap(), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod agent;
 mod cloud;
 pub mod config;
 mod control;
+mod departure;
 mod enrol;
 mod identity;
 mod inspection;
@@ -31,6 +32,7 @@ mod proof;
 mod recover;
 mod renewal;
 mod sessions;
+mod stateful_set;
 mod targets;
 #[cfg(test)]
 mod testing;

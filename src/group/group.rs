@@ -1,6 +1,8 @@
 //! The facade.
 
 use std::{
+    io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
@@ -165,6 +167,12 @@ impl Group {
     pub async fn leave(&self, timeout: Duration) -> Result<Answer, ProposeError> {
         let me = self.member.me();
         self.remove_member(RequestId(rand::random()), &format!("agent {me}"), me, timeout).await
+    }
+
+    /// Removes the log of a member that has left for good from its folder. Nobody may have it open; does nothing when there
+    /// is none.
+    pub fn forget(data_dir: &Path) -> io::Result<()> {
+        store::forget(data_dir)
     }
 
     /// What this member knows, and every change of it. May be stale, and says so.

@@ -21,7 +21,7 @@ mod snapshot;
 mod writer;
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -89,6 +89,14 @@ fn read(
         machine: Machine::new(snapshot, writer.clone()),
         writer,
     })
+}
+
+/// Removes the file, if it is there.
+pub(crate) fn forget(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// What Raft stops for, told as it wants to be told.

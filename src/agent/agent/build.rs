@@ -23,6 +23,7 @@ use crate::{
     cloud::{self, Cloud},
     config::{AgentConfig, Token},
     control::Desk,
+    departure::Departure,
     enrol::{self, EnrolError},
     identity::{Folder, Identity, StoredIdentityError},
     inspection::GatewayTls,
@@ -74,6 +75,9 @@ impl StartError {
 
 pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let folder = Folder::open(&config.data_dir)?;
+    if let Some(left) = folder.forget_left()? {
+        tracing::info!(agent = left, "left its group for good, enrolling anew under another id");
+    }
     config.way.tell(&config.gateways);
     let (connector, extra) = (config.way.connector(), extra_roots(&config)?);
     // Before enrolling: a port that is taken should not cost a use of the token.
@@ -125,6 +129,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         address: facts.peer.clone(),
         app: config.app.clone(),
     };
+    let departure = Departure { group: group.clone(), cloud: cloud.clone(), folder, me: facts.id };
     let parts = Parts {
         listener: Listener::new(socket, &identity)?,
         uplink,
@@ -135,7 +140,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
         renewal: Renewal::new(identity, cloud, renewed_tx).with_token(again),
     };
     let readiness = readiness::Board::new();
-    Ok(Agent { config, facts, group, live, sessions, tunnels, uplink_status, readiness, parts })
+    Ok(Agent { config, facts, group, live, sessions, tunnels, departure, uplink_status, readiness, parts })
 }
 
 /// Whoever watches must see an agent that has no tunnel yet, and whose it is.

@@ -34,6 +34,12 @@ pub(super) fn dump(config: &AgentConfig) -> String {
         ("threads", config.threads.map(|threads| json!(threads.count()))),
         ("metrics", config.metrics.map(|address| json!(address))),
         ("log", live.log.as_ref().map(|filter| json!(filter))),
+        (
+            "kubernetes",
+            config.kubernetes.as_ref().map(|kubernetes| {
+                json!({"pod": kubernetes.pod.to_string(), "api": kubernetes.api, "account": kubernetes.account})
+            }),
+        ),
         ("app", config.app.as_ref().map(|app| json!({"host": app.target.host(), "port": app.target.port()}))),
     ];
     root.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));

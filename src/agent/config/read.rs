@@ -17,7 +17,7 @@ use warren_group::Profile;
 
 use super::{
     AgentConfig, App, DATA_DIR_DEFAULT, GatewayUrl, Live, Overrides, PEER_LISTEN_DEFAULT, Source,
-    TUNNELS_MAX, Token, proxy,
+    TUNNELS_MAX, Token, kubernetes, proxy,
 };
 
 /// Nobody dials link-local addresses on purpose, and clouds serve credentials there.
@@ -57,6 +57,7 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         resume_within: root.duration("resume_within").unwrap_or(Duration::from_secs(30)),
         profile: root.parse("profile").unwrap_or(Profile::Lan),
         app: read_app(&mut root, &name),
+        kubernetes: kubernetes::read(&mut root, &source.overrides),
         name,
         live: read_live(&mut root),
         sessions_max: 0,
@@ -238,6 +239,12 @@ fn overlay(root: &mut Map<String, Value>, overrides: &Overrides) {
     }
     if !overrides.gateways.is_empty() {
         root.insert("gateways".to_owned(), overrides.gateways.clone().into());
+    }
+    if let Some(pod) = &overrides.pod {
+        let section = root.entry("kubernetes").or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(section) = section {
+            section.insert("pod".to_owned(), Value::String(pod.clone()));
+        }
     }
     if overrides.app_host.is_some() || overrides.app_port.is_some() {
         let app = root.entry("app").or_insert_with(|| Value::Object(Map::new()));

@@ -116,6 +116,9 @@ fn overrides(args: &AgentArgs) -> Overrides {
         environment_no_proxy: NO_PROXY_VARIABLES.into_iter().find_map(variable),
         app_host: args.app_host.clone(),
         app_port: args.app_port.clone(),
+        pod: args.pod.clone(),
+        kubernetes_host: variable("KUBERNETES_SERVICE_HOST"),
+        kubernetes_port: variable("KUBERNETES_SERVICE_PORT"),
     }
 }
 

@@ -144,6 +144,9 @@ pub(crate) struct AgentArgs {
     /// Quick start: its port
     #[arg(long, env = "APP_PORT", value_name = "PORT")]
     pub(super) app_port: Option<String>,
+    /// NAMESPACE/NAME of this pod of a StatefulSet: when the set has shrunk below it, the agent leaves its group as it stops
+    #[arg(long, env = "WARREN_POD", value_name = "NAMESPACE/NAME")]
+    pub(super) pod: Option<String>,
     /// Written whole once a tunnel is verified and the group joined: {"id","group","peer","metrics"}
     #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
