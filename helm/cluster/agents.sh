@@ -40,7 +40,22 @@ is 'fewest ready meanwhile' 2 fewest
 one_at_a_time site-1 1
 
 step 'agents: what they may ask of Kubernetes'
-is 'rights' '' rights "$name"
+may() { kubectl auth can-i "$@" --as "system:serviceaccount:$ns:$name" || true; }
+is 'rights' "statefulsets.apps [] [$name] [get]" rights "$name"
+is 'get the own StatefulSet' yes may get "statefulsets.apps/$name"
+is 'get another' no may get statefulsets.apps/another
+is 'list them' no may list statefulsets.apps
+is 'change it' no may patch "statefulsets.apps/$name"
+is 'scale it' no may update "statefulsets.apps/$name" --subresource scale
+is 'read a secret' no may get "secrets/$name-token"
+is 'seconds that a token holds' 3600 field "statefulset/$name" \
+    '.spec.template.spec.volumes[?(@.name=="account")].projected.sources[0].serviceAccountToken.expirationSeconds'
+token=$(kubectl create token "$name" --duration 10m)
+asked() { curl --silent --cacert "$work/ca.crt" --header "Authorization: Bearer $token" "https://127.0.0.1:$api/apis/apps/v1/namespaces/$ns/statefulsets/$1"; }
+is 'replicas, asked with a token of that account' 3 eval "asked $name | jq_ '[\"spec\"][\"replicas\"]'"
+is 'another StatefulSet, asked with it' Forbidden eval "asked another | jq_ '[\"reason\"]'"
+does 'members that do not leave' helm upgrade site-1 "$chart" --reuse-values --set leaveWhenScaledDown=false --wait
+is 'rights then' '' rights "$name"
 
 step 'agents: uninstall'
 does 'uninstall' helm uninstall site-1 --wait
