@@ -34,6 +34,8 @@ does 'uninstall' helm uninstall gateway --wait
 step 'gateway on PostgreSQL: three replicas, one at a time'
 does 'install' helm install gateway "$chart" --values "$chart/ci/several.yaml" --wait
 is 'pods ready' 3 field "deployment/$name" .status.readyReplicas
+# They count as available 5 s later.
+does 'available' kubectl rollout status "deployment/$name" --timeout 2m
 is 'nodes' 3 eval "kubectl get pods --selector app.kubernetes.io/instance=gateway --output jsonpath='{.items[*].spec.nodeName}' | tr ' ' '\n' | sort -u | wc -l"
 watched "deployment/$name" .status.availableReplicas
 does 'upgrade' helm upgrade gateway "$chart" --reuse-values --set-string podAnnotations.round=2 --wait
