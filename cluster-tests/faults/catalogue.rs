@@ -212,7 +212,7 @@ pub const ROWS: [Row; 43] = [
         promised: "paced return: all are back < 10 s",
         shown: Here(
             proof(NOTHING, tunnels::gateway_lost),
-            "the pace: `core`: `waits_stay_below_a_doubling_ceiling`; thousands of agents are not made here",
+            "`prove storm`: a thousand agents; `core`: `thousands_come_back_as_fast_as_they_can_be_served`; [scale](../docs/scale.md)",
         ),
     },
     Row {

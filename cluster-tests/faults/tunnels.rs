@@ -45,12 +45,18 @@ fn silent(seen: &mut Seen, ways: &[Way]) {
     let echo = site.resource("echo", target::echo());
     let mut held = Held::open(&site, "echo", echo, 30);
     let silent = site.agents[0].id.clone();
+    // To the gateway any word of a member is a sign of life, until one that is deaf gives up by itself.
+    let is_deaf = *ways == [Way::ToAgent];
+    let (given_up, last_new) = match is_deaf {
+        true => ("a deaf one's tunnels given up", "last new session to a deaf one"),
+        false => ("its tunnels given up", "last new session to it"),
+    };
     let opens = Opens::start(echo, 8, Duration::from_millis(100));
     eventually("callers come", SOON, || (opens.count() > 50).then_some(()));
     let hole = Instant::now();
     relay.black_hole(ways);
     eventually("its tunnels are given up", SOON, || (site.member(&silent)["tunnels"] == 0).then_some(()));
-    seen.time("its tunnels given up", hole.elapsed(), DEAD + Duration::from_secs(1), SOON);
+    seen.time(given_up, hole.elapsed(), DEAD + Duration::from_secs(1), SOON);
     // Those on the others did not feel it; those on it wait for it.
     let (quiet, lively): (Vec<_>, Vec<_>) =
         held.sessions.drain(..).zip(held.members.drain(..)).partition(|(_, member)| *member == silent);
@@ -60,10 +66,8 @@ fn silent(seen: &mut Seen, ways: &[Way]) {
     let tried = tried_on(&site, &silent);
     let on_it = |opened: &&Opened| opened.from.is_some_and(|from| tried.contains_key(&from.to_string()));
     let last = done.iter().filter(on_it).map(|opened| opened.begun - hole).max().unwrap_or_default();
-    // To the gateway any word of a member is a sign of life, until one that is deaf gives up by itself.
-    let is_deaf = *ways == [Way::ToAgent];
     let noticed = if is_deaf { DEAD + Duration::from_secs(1) } else { SUSPECT + TICK };
-    seen.time("last new session to it", last, noticed, noticed + Duration::from_secs(2));
+    seen.time(last_new, last, noticed, noticed + Duration::from_secs(2));
     let late: Vec<_> = done.iter().filter(|opened| opened.begun > hole + noticed).cloned().collect();
     seen.count("failed opens begun after that", failed(&late), 0);
     seen.counted("failed opens begun before", failed(&done) - failed(&late));

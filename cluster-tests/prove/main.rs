@@ -24,6 +24,7 @@ mod postgres;
 mod resume;
 mod sftp;
 mod slow_reader;
+mod storm;
 
 const PROOFS: [(&str, fn()); 9] = [
     ("resume", resume::prove),
@@ -45,11 +46,14 @@ fn main() -> ExitCode {
     if args.next_if_eq("faults").is_some() {
         return faults::prove(args);
     }
+    if args.next_if_eq("storm").is_some() {
+        return storm::prove(args);
+    }
     let wanted: Vec<String> = args.collect();
     let known = |name: &String| PROOFS.iter().any(|(proof, _)| proof == name);
     if wanted.is_empty() || !wanted.iter().all(known) {
         let names: Vec<_> = PROOFS.iter().map(|(name, _)| *name).collect();
-        println!("usage: prove {} | chaos --help | faults --help", names.join(" | "));
+        println!("usage: prove {} | chaos --help | faults --help | storm --help", names.join(" | "));
         return ExitCode::from(2);
     }
     for (name, prove) in PROOFS {

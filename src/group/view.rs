@@ -1,10 +1,6 @@
 //! What this member tells readers: one value, made anew whenever something in it has changed.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,

@@ -27,6 +27,7 @@ mod queue;
 mod session;
 mod setup;
 mod site;
+mod storm;
 mod trouble;
 mod truth;
 mod tunnel;
