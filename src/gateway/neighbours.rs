@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use warren_core::id::{GatewayId, GroupId, Name};
 use warren_tunnel::{Config, Handle, Liveness};
 
@@ -52,6 +52,8 @@ struct Shared {
     links_made: AtomicU64,
     takers: RwLock<BTreeMap<GroupId, GatewayId>>,
     turns: Turns,
+    /// Counts tunnels that came up.
+    came: watch::Sender<u64>,
     /// Of the tunnel to each, whichever it is at the moment: sessions go on over the next one.
     rooms: RwLock<BTreeMap<GatewayId, Room>>,
     /// There may be others.
@@ -111,6 +113,11 @@ impl Neighbours {
         self.shared.turns.in_vain(group, resource, Instant::now())
     }
 
+    /// Marks that there is somebody new to ask.
+    pub(crate) fn came(&self) -> watch::Receiver<u64> {
+        self.shared.came.subscribe()
+    }
+
     /// Somebody who asked for the resource was taken; says whether others may wait for that.
     pub(crate) fn turns_are_over(&self, group: GroupId, resource: &Name) -> bool {
         self.shared.turns.are_over(group, resource)
@@ -145,6 +152,9 @@ impl Neighbours {
         let mut links = write(&self.shared.links);
         links.insert(gateway, (number, tunnel));
         metrics::neighbours(links.len());
+        drop(links);
+        self.shared.turns.begin_anew();
+        self.shared.came.send_modify(|came| *came += 1);
         number
     }
 

@@ -36,12 +36,13 @@ impl Shared {
         pass_on: &PassOn<'_>,
     ) -> Result<Choice, Lost> {
         let until = tokio::time::Instant::now() + manner.patience;
-        let mut changes = group.changes();
+        let (mut changes, mut came) = (group.changes(), self.neighbours.came());
         let may_pass_on = manner.may_pass_on && !self.neighbours.is_alone();
         let mut may_ask = may_pass_on;
         let mut declined = None;
         loop {
             changes.mark_unchanged();
+            came.mark_unchanged();
             let nobody = match Self::choose_next(group, asked) {
                 Ok(chosen) if chosen.plan.rule == Rule::Panic && may_ask => {
                     // Its hold on the member ends before others are waited for.
@@ -83,6 +84,8 @@ impl Shared {
             // Either way it is looked at again.
             tokio::select! {
                 () = self.stages.drain.cancelled() => {}
+                // We hold the sender.
+                _ = came.changed() => {}
                 _ = timeout_at(wake, changes.changed()) => {}
             }
         }

@@ -49,6 +49,11 @@ impl Turns {
         self.lock().remove(&(group, resource.clone())).is_some()
     }
 
+    /// There is somebody new to ask.
+    pub(super) fn begin_anew(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(GroupId, Name), Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,5 +87,7 @@ mod tests {
         let (late, next) = (now + AGAIN_AFTER, now + 2 * AGAIN_AFTER);
         assert_eq!(turns.in_vain(group(), &db, late), next);
         assert_eq!(turns.take(group(), &db, late), Err(next));
+        turns.begin_anew();
+        assert_eq!(turns.take(group(), &db, late), Ok(()));
     }
 }
