@@ -177,13 +177,13 @@ pub(super) fn snapshot_while_the_leader_dies(seen: &mut Seen) {
     let leader = site.leader();
     let late = (leader + 1) % 3;
     let mut editor = Editor::new(&site);
+    let leads = site.agents[leader].process.address("metrics");
     site.agents[late].process.kill();
     for number in 0..BEHIND {
         let edit = editor.edit();
         assert_eq!(edit.outcome, Ok(()), "edit {number}");
     }
-    let metrics = metrics(&mut site);
-    let revision = said(metrics[leader]).expect("it answers").revision;
+    let revision = said(leads).expect("it answers").revision;
     site.agents[late].restart();
     let start = Instant::now();
     crate::wait::until(start + Duration::from_millis(100 + seen.draw(300)));

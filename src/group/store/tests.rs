@@ -130,7 +130,7 @@ async fn a_folder_of_somebody_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), GROUP, ME).unwrap();
     assert!(matches!(open(dir.path(), GROUP, ME), Err(OpenError::InUse { .. })));
-    let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+    let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     store.writer.close().await;
     let other = AgentId::from_random(9);
@@ -140,7 +140,7 @@ async fn a_folder_of_somebody_else_is_refused() {
         "{error}"
     );
     assert!(open(dir.path(), GroupId::from_random(8), ME).is_err());
-    std::fs::write(dir.path().join(FILE), [7; 9_000]).unwrap();
+    fs::write(dir.path().join(FILE), [7; 9_000]).unwrap();
     let error = open(dir.path(), GROUP, ME).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
