@@ -47,13 +47,13 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     for number in args.first..args.first + args.count {
         let (config, came, stop) = (args.config(number)?, came.clone(), stop.clone());
         agents.spawn(async move {
-            let built = stop.run_until_cancelled(Agent::build(config)).await;
+            let built = Box::pin(stop.run_until_cancelled(Agent::build(config))).await;
             let Some(agent) = built.transpose().map_err(|error| format!("agent {number}: {error}"))? else {
                 return Ok(());
             };
             let _ = came.send(agent.readiness()).await;
             let (_reload, reloads) = mpsc::channel(1);
-            agent.run(stop.clone(), stop, reloads).await;
+            Box::pin(agent.run(stop.clone(), stop, reloads)).await;
             Ok::<(), String>(())
         });
     }
