@@ -67,7 +67,9 @@ fn storm(seed: u64) -> Result<String, String> {
     }
     faults.end(&mut sim, &hosts);
     oracle.end_of_storm();
-    until(&mut sim, &hosts, &oracle, CALM, || oracle.settled() && host::agree(&hosts))
+    // Readers see an edit a moment after who made it hears of it.
+    let shown = || hosts[0].state().revision >= oracle.floor();
+    until(&mut sim, &hosts, &oracle, CALM, || oracle.settled() && shown() && host::agree(&hosts))
         .map_err(|error| format!("{error}\nfaults: {}", faults.told()))?;
     oracle.judge(&hosts[0].state()).map_err(|error| format!("{error}\nfaults: {}", faults.told()))
 }
