@@ -55,20 +55,18 @@ fn a_gateway_that_was_away_for_long_is_not_stormed() {
 #[ignore = "a minute; run it when the uplink's waits or the measured costs change"]
 fn the_page_tells_what_the_play_shows() {
     let mut rows = String::new();
-    for agents in [1_000, 10_000, 100_000] {
-        for cores in [2, 8, 32] {
-            for away in [0, 10, 60] {
-                let back = Storm { agents, cores, away: away * SECOND }.play();
-                rows += &format!(
-                    "| {agents} | {cores} | {away} s | {} | {} | {} | {} | {} | {} |\n",
-                    seconds(back.half),
-                    seconds(back.most),
-                    seconds(back.all),
-                    back.busiest,
-                    back.wasted,
-                    back.evicted
-                );
-            }
+    for (agents, cores) in [(1_000, 2), (10_000, 2), (10_000, 8), (100_000, 8), (100_000, 32)] {
+        for away in [0, 60] {
+            let back = Storm { agents, cores, away: away * SECOND }.play();
+            rows += &format!(
+                "| {agents} | {cores} | {away} s | {} | {} | {} | {} | {} | {} |\n",
+                seconds(back.half),
+                seconds(back.most),
+                seconds(back.all),
+                back.busiest,
+                back.wasted,
+                back.evicted
+            );
         }
     }
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scale.md");

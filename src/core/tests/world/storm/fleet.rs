@@ -35,6 +35,8 @@ struct Agent {
     uplink: Uplink,
     /// A waking at another time was planned before and is none any more.
     wakes: Option<Us>,
+    /// The connection of each slot that has come up.
+    up: [u64; SLOTS],
     back: bool,
 }
 
@@ -77,7 +79,7 @@ impl Fleet {
         };
         for number in 0..storm.agents {
             let uplink = connected(start - UP, &mut fleet.chance, start);
-            fleet.agents.push(Agent { uplink, wakes: None, back: false });
+            fleet.agents.push(Agent { uplink, wakes: None, up: [0; SLOTS], back: false });
             fleet.follow(number, 0);
         }
         fleet
@@ -116,12 +118,14 @@ impl Fleet {
                 let agent = &mut self.agents[dial.agent];
                 agent.uplink.connected(dial.slot, dial.epoch, at);
                 agent.uplink.verified(dial.slot, dial.epoch, at);
+                agent.up[dial.slot] = dial.epoch;
                 if agent.uplink.verified_count() > 0 && !agent.back {
                     agent.back = true;
                     self.returned.push(now);
                 }
                 self.follow(dial.agent, now);
             }
+            Event::GivenUp(dial) if self.agents[dial.agent].up[dial.slot] == dial.epoch => {}
             Event::Answer(dial, false) | Event::GivenUp(dial) => {
                 let (at, random) = (self.at(now), self.chance.bits());
                 self.agents[dial.agent].uplink.ended(dial.slot, dial.epoch, Ending::Unreachable, at, random);
