@@ -15,8 +15,8 @@ use warren_cluster_tests::{
 const SOON: Duration = Duration::from_secs(30);
 /// How soon what is done at one gateway counts at the other.
 const NEWS_WITHIN: Duration = Duration::from_secs(1);
-/// How long an open may take while gateways are restarted, on whatever machine: less than who finds nobody waits before it is refused.
-const OPEN_WITHIN: Duration = Duration::from_secs(4);
+/// How long an open may take while gateways are restarted.
+const OPEN_WITHIN: Duration = Duration::from_millis(1_500);
 /// Longer than a gateway takes to drain and stop.
 const STOPS_WITHIN: Duration = Duration::from_secs(40);
 
