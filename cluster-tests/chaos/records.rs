@@ -15,7 +15,7 @@ use crate::{
     GROUP, Site,
     rpc::{
         Failure, Rpc,
-        admin::{GroupState, GroupStatus, ListSessions, MemberState, Session, Sessions},
+        admin::{Attempt, GroupState, GroupStatus, ListSessions, MemberState, Session, Sessions},
     },
     wait,
 };
@@ -40,7 +40,10 @@ pub(super) struct Record {
     pub(super) resource: String,
     /// Agent id of the member that it was tried on last.
     pub(super) member: String,
+    /// When its caller came,
     pub(super) begun: Duration,
+    /// and when that member was tried.
+    pub(super) tried: Duration,
     pub(super) outcome: String,
     pub(super) detail: String,
 }
@@ -150,9 +153,10 @@ impl Shared {
     }
 
     fn read(&self, session: Session) -> Record {
-        let Session { resource, member, opened_ms, outcome, detail, .. } = session;
+        let Session { resource, member, opened_ms, outcome, detail, attempts, .. } = session;
         let begun = Duration::from_millis(opened_ms.saturating_sub(self.start_ms));
-        Record { resource, member, begun, outcome, detail }
+        let tried = begun + tried_after(&member, &attempts);
+        Record { resource, member, begun, tried, outcome, detail }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,4 +167,12 @@ impl Shared {
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long after its caller came a session's last member was tried; a try that has no answer yet is none of the attempts, and
+/// began behind all of them.
+fn tried_after(member: &str, attempts: &[Attempt]) -> Duration {
+    let Some(last) = attempts.last() else { return Duration::ZERO };
+    let answered = last.chosen == member;
+    Duration::from_micros(if answered { last.after_us } else { last.after_us + last.took_us })
 }

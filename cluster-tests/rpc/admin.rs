@@ -178,4 +178,18 @@ pub struct Session {
     pub outcome: String,
     #[prost(string, tag = "12")]
     pub detail: String,
+    #[prost(message, repeated, tag = "13")]
+    pub attempts: Vec<Attempt>,
+}
+
+/// One try of a session that has its answer.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Attempt {
+    #[prost(string, tag = "2")]
+    pub chosen: String,
+    #[prost(uint64, tag = "5")]
+    pub took_us: u64,
+    /// From the caller's coming until it began.
+    #[prost(uint64, tag = "6")]
+    pub after_us: u64,
 }

@@ -270,7 +270,8 @@ impl Shared {
         // The runtime runs last what it was woken for first. A tunnel whose end has come already must have read it before a
         // caller who came after that is sent along it.
         tokio::task::yield_now().await;
-        let until = Instant::now() + RETRY_WITHIN;
+        let came = Instant::now();
+        let until = came + RETRY_WITHIN;
         let group = self.registry.entry(wanted.group);
         group.first_try();
         let key = caller_key_of(from);
@@ -316,10 +317,10 @@ impl Shared {
             let within = manner.open_within + self.limits.answer_grace;
             let begun = Instant::now();
             let outcome = attempt(&lease.tunnel.handle, request, &mut early, caller, within).await;
-            let (now, took) = (Instant::now(), begun.elapsed());
+            let (now, after, took) = (Instant::now(), begun - came, begun.elapsed());
             let result = outcome.as_ref().map_or_else(Failed::as_str, |_| OpenResult::Ok.as_str());
             let tried_so =
-                Attempt { candidates: plan.records, chosen: member, rule: plan.rule, result, took };
+                Attempt { candidates: plan.records, chosen: member, rule: plan.rule, result, after, took };
             let failed = match outcome {
                 Ok(session) => {
                     // Others could not reach a target that can be reached: that is not its fault, but that of their ways.

@@ -60,6 +60,8 @@ pub struct Attempt {
     pub rule: Rule,
     /// `ok`, or the typed result of the open.
     pub result: &'static str,
+    /// It began so long after the caller had come.
+    pub after: Duration,
     pub took: Duration,
 }
 
@@ -414,7 +416,14 @@ mod tests {
 
     fn attempt() -> Attempt {
         let (candidates, chosen) = (Vec::new(), AgentId::from_random(2));
-        Attempt { candidates, chosen, rule: Rule::Only, result: "ok", took: Duration::ZERO }
+        Attempt {
+            candidates,
+            chosen,
+            rule: Rule::Only,
+            result: "ok",
+            after: Duration::ZERO,
+            took: Duration::ZERO,
+        }
     }
 
     #[test]

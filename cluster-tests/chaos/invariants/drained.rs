@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{super::fault::Fault, Evidence, Finding};
 
-/// A caller may have come just before and been given its member just after.
+/// A member may have been chosen just before and be tried just after.
 const MOMENT: Duration = Duration::from_millis(300);
 
 pub(super) fn check(evidence: &Evidence) -> Finding {
@@ -26,15 +26,15 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
         seen += 1;
         let given = evidence.records.iter().filter(|record| {
             hurt.members.contains(&record.member)
-                && record.begun > shown.at + MOMENT
-                && record.begun + MOMENT < hurt.over()
-                && !evidence.is_gateway_new(record.begun)
+                && record.tried > shown.at + MOMENT
+                && record.tried + MOMENT < hurt.over()
+                && !evidence.is_gateway_new(record.tried)
         });
         violations.extend(given.map(|record| {
             let (from, over) = (hurt.from, hurt.over());
             format!(
                 "{}, out from {from:.1?} to {over:.1?}, was given a session at {:.1?}",
-                record.member, record.begun
+                record.member, record.tried
             )
         }));
     }

@@ -11,10 +11,10 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
             violations.push(format!("{id}, revoked at {at:.1?}, has a tunnel at {:.1?}", look.at));
         }
         let given =
-            evidence.records.iter().find(|record| record.member == *id && record.begun > at + REVOKED);
+            evidence.records.iter().find(|record| record.member == *id && record.tried > at + REVOKED);
         if let Some(record) = given {
             violations
-                .push(format!("{id}, revoked at {at:.1?}, was given a session at {:.1?}", record.begun));
+                .push(format!("{id}, revoked at {at:.1?}, was given a session at {:.1?}", record.tried));
         }
     }
     let seen = format!("{} revoked", done().count());

@@ -25,6 +25,7 @@ fn record(member: &str, begun: u64) -> Record {
         resource: "answers".to_owned(),
         member: member.to_owned(),
         begun: s(begun),
+        tried: s(begun),
         outcome: "closed".to_owned(),
         detail: String::new(),
     }
@@ -123,6 +124,16 @@ fn a_session_on_a_member_that_was_taken_out_is_told() {
         evidence.looks.push(Look { at: s(13), out: vec!["a".to_owned()], ..Look::default() });
         assert!(broken(&evidence)[0].starts_with("a draining or disabled"));
     }
+}
+
+#[test]
+fn a_member_counts_as_given_when_it_is_tried_and_not_when_its_caller_came() {
+    let mut evidence = hurt(Fault::Disable(Who::Member(0)), 10, 20);
+    evidence.looks.push(Look { at: s(11), out: vec!["a".to_owned()], ..Look::default() });
+    evidence.records.push(Record { tried: s(21), ..record("a", 15) });
+    assert!(broken(&evidence).is_empty(), "another was tried while it was out");
+    evidence.records.push(Record { tried: s(15), ..record("a", 9) });
+    assert_eq!(broken(&evidence).len(), 1);
 }
 
 #[test]

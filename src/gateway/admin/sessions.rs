@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 use warren_core::{balance::CandidateRecord, id::AgentId};
 use warren_wire::v1::{
@@ -91,8 +93,13 @@ fn attempt(attempt: sessions::Attempt) -> Attempt {
         chosen: attempt.chosen.to_string(),
         rule: attempt.rule.as_str().to_owned(),
         result: attempt.result.to_owned(),
-        took_us: u64::try_from(attempt.took.as_micros()).unwrap_or(u64::MAX),
+        took_us: us(attempt.took),
+        after_us: us(attempt.after),
     }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn candidate(candidate: CandidateRecord) -> Candidate {

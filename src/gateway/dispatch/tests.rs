@@ -109,6 +109,8 @@ async fn after_three_tries_the_caller_is_reset() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     let record = bench.record().await;
     assert_eq!(results(&record), ["busy", "busy", "busy"]);
+    let one_by_one = record.attempts.windows(2).all(|two| two[1].after >= two[0].after + two[0].took);
+    assert!(one_by_one, "{:?}", record.attempts);
     assert_eq!(record.outcome.as_str(), "busy");
 }
 

@@ -30,6 +30,8 @@ struct Attempt {
     chosen: Option<String>,
     rule: String,
     result: String,
+    /// From the caller's coming until it began.
+    after_us: u64,
     took_us: u64,
     candidates: Vec<Candidate>,
 }
@@ -75,6 +77,7 @@ impl From<v1::Attempt> for Attempt {
             chosen: some(attempt.chosen),
             rule: attempt.rule,
             result: attempt.result,
+            after_us: attempt.after_us,
             took_us: attempt.took_us,
             candidates: attempt.candidates.into_iter().map(candidate).collect(),
         }
@@ -179,6 +182,7 @@ mod tests {
             rule: "p2c".into(),
             result: "ok".into(),
             took_us: 900,
+            after_us: 6_000_000,
         };
         let session = v1::Session {
             id: "7".into(),
@@ -193,6 +197,7 @@ mod tests {
     fn the_decision_record_is_there_for_programs() {
         let value = serde_json::to_value(session()).unwrap();
         assert_eq!(value["attempts"][0]["rule"], "p2c");
+        assert_eq!(value["attempts"][0]["after_us"], 6_000_000);
         assert_eq!(value["attempts"][0]["candidates"][1]["excluded"], "draining");
         assert!(value["member"].is_null() && value["closed"].is_null());
     }
