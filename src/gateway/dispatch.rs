@@ -267,8 +267,8 @@ impl Shared {
         from: SocketAddr,
         manner: Manner,
     ) -> Result<Carried, Lost> {
-        // The runtime runs last what it was woken for first. A tunnel whose end has come already must have read it before a
-        // caller who came after that is sent along it.
+        // The runtime runs last what it was woken for first. A tunnel whose end has come already should have read it before a
+        // caller who came after that is sent along it: nothing goes to it then, and no try is lost. Where it has not, it looks itself.
         tokio::task::yield_now().await;
         let came = Instant::now();
         let until = came + RETRY_WITHIN;

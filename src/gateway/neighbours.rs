@@ -10,7 +10,7 @@
 //! that took the group's last caller, and whoever has nobody says so at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -164,6 +164,11 @@ impl Neighbours {
             links.remove(&gateway);
         }
         metrics::neighbours(links.len());
+    }
+
+    /// Forgets what was shared of tunnels to gateways that are no more; what is held of it is given back to itself.
+    pub(crate) fn keep_rooms(&self, of: &BTreeSet<GatewayId>) {
+        write(&self.shared.rooms).retain(|gateway, _| of.contains(gateway));
     }
 
     fn room(&self, gateway: GatewayId) -> Room {

@@ -192,7 +192,9 @@ impl Shared {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match self.store.gateways().await {
             Ok(all) if all.iter().any(|record| record.id == gateway) => {
-                known().insert(gateway);
+                let mut known = known();
+                known.retain(|known| all.iter().any(|record| record.id == *known));
+                known.insert(gateway);
                 Ok(())
             }
             Ok(_) => {

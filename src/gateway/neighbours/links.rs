@@ -107,10 +107,9 @@ impl Links {
 
     async fn look(&mut self) -> Result<(), StoreError> {
         let own = self.dialer.hello.place;
-        let serving: BTreeSet<Place> = self
-            .store
-            .gateways()
-            .await?
+        let all = self.store.gateways().await?;
+        self.dialer.neighbours.keep_rooms(&all.iter().map(|gateway| gateway.id).collect());
+        let serving: BTreeSet<Place> = all
             .into_iter()
             .filter(|gateway| gateway.is_alive() && gateway.id.number() != own)
             .map(|gateway| (gateway.id, gateway.address))

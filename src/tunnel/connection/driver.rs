@@ -186,10 +186,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let mut turn = 0;
         while turn < TURN_MAX && self.phase != Phase::Done {
-            if !self.wire.has_batch() && self.is_about_to_ask() && self.wire.has_ended() {
-                self.lose("the peer has closed the connection");
-                return false;
-            }
             if !self.wire.has_batch() && !self.fill() {
                 if let Poll::Ready(Err(error)) = self.wire.poll_flush(cx) {
                     self.lose(&format!("cannot write: {error}"));
@@ -209,17 +205,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.phase != Phase::Done
     }
 
-    /// A caller must not be sent along a tunnel whose end has come and waits to be read: a runtime that is busy looks at its
-    /// sockets now and then only.
-    fn is_about_to_ask(&self) -> bool {
-        let state = self.shared.lock();
-        state.bundle.tunnel(self.port.key).is_some_and(Tunnel::is_about_to_ask)
-    }
-
-    /// Makes the next batch; false when there is nothing to say.
+    /// Makes the next batch; false when there is nothing to say, or nobody to say it to: a caller must not be sent along a
+    /// tunnel whose end has come and waits to be read, and a runtime that is busy looks at its sockets now and then only.
     fn fill(&mut self) -> bool {
         let mut state = self.shared.lock();
         let key = self.port.key;
+        if state.bundle.tunnel(key).is_some_and(Tunnel::is_about_to_ask) && self.wire.has_ended() {
+            drop(state);
+            self.lose("the peer has closed the connection");
+            return false;
+        }
         let frames = |state: &State| state.bundle.tunnel(key).map_or(0, |tunnel| tunnel.frames().1);
         let (before, mut bytes) = (frames(&state), 0);
         let filled = self.wire.fill(|batch| {
