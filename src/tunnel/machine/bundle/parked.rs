@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Entry, SessionPhase};
+use crate::machine::{Entry, SessionPhase};
 
 /// A session on no tunnel.
 #[derive(Debug)]
