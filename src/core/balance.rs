@@ -3,8 +3,8 @@
 //! [`Balancer::order`] sorts the candidates of one open: those that may take it, best first, so that failover is the
 //! next of the list; the first choice counts as taken. Afterwards [`Balancer::observe`] is told how each open went, and
 //! [`Balancer::observe_path`] whether the target was reached. There is one balancer per group; it remembers of every member
-//! how long opens take (a moving average that jumps up at once and decays), how many failed in a row, since when it has
-//! been here, and how often it went.
+//! how long opens take (a moving average that jumps up when two in a row are slow, and decays), how many failed in a row,
+//! since when it has been here, and how often it went.
 //!
 //! ```text
 //!            5 failures in a row, unless half of the group is out

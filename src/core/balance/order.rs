@@ -12,8 +12,9 @@ use crate::{
     state::{Intent, Verdict},
 };
 
-/// Differences of latency below this are noise: it is added to every estimate, seconds.
-const LATENCY_FLOOR: f64 = 0.005;
+/// Differences of latency below this are noise, beside how many sessions a member has: it is added to every estimate,
+/// seconds.
+const LATENCY_FLOOR: f64 = 0.01;
 /// Of two scores, the lower wins only if it is lower by this part; else the draw decides, and so the weight.
 const CLOSE: f64 = 0.2;
 

@@ -147,6 +147,26 @@ fn the_busier_and_the_slower_are_avoided() {
 }
 
 #[test]
+fn one_slow_open_sends_no_crowd_elsewhere_and_two_do() {
+    // Of 300 in the end: less than 15 % off their mean, or nearly all new ones with the other.
+    for (slow, uneven) in [(1, 0..45), (2, 80..101)] {
+        let mut bench = Bench::of(2);
+        bench.spread(Policy::P2c, &[candidate(1), candidate(2)], 100);
+        for _ in 0..slow {
+            bench.balancer.observe(agent(1), Opened::Ok(Duration::from_millis(40)), bench.now);
+        }
+        // These stay.
+        let mut candidates = [1, 2].map(|number| Candidate { in_flight: 100, ..candidate(number) });
+        for _ in 0..100 {
+            let counts = bench.spread(Policy::P2c, &candidates, 1);
+            (0..2).for_each(|index| candidates[index].in_flight += counts[index]);
+        }
+        let off = candidates[1].in_flight.abs_diff(candidates[0].in_flight);
+        assert!(uneven.contains(&off), "after {slow} slow: {candidates:?}");
+    }
+}
+
+#[test]
 fn failing_fast_attracts_nothing() {
     let mut bench = Bench::of(2);
     bench.fail(1, 1);

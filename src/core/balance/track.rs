@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{DECAY, FAILURE_LATENCY, FAILURES_MAX, SLOW_START, SLOW_START_SHARE, breaker::Breaker};
 
-/// Part that a quicker open has in the average, however soon it comes.
+/// Part that one open has in the average, however soon it comes.
 const PER_OPEN: f64 = 0.2;
 
 /// Of a member with a tunnel.
@@ -59,45 +59,53 @@ impl Track {
     }
 
     pub(super) fn succeeded(&mut self, took: Duration, now: Instant) {
-        self.took(took, now);
+        let took = took.as_secs_f64();
+        let latency = self.latency.take();
+        self.latency = Some(latency.map_or(Latency::new(took, now), |latency| latency.with(took, now)));
         if self.breaker.succeeded(now) {
             self.ramp_since = Some(now);
         }
     }
 
     pub(super) fn failed(&mut self, may_eject: bool, now: Instant) {
-        self.took(FAILURE_LATENCY, now);
+        // Not an accident, whatever went before: see `Latency`.
+        self.latency = Some(Latency::new(FAILURE_LATENCY.as_secs_f64(), now));
         if self.breaker.failed(FAILURES_MAX, may_eject, now) {
             // It pays for its failures; what it is like afterwards is to be seen.
             self.latency = None;
         }
     }
-
-    fn took(&mut self, took: Duration, now: Instant) {
-        let took = took.as_secs_f64();
-        let estimate = self.latency.as_ref().map_or(took, |latency| latency.with(took, now));
-        self.latency = Some(Latency { estimate, at: now });
-    }
 }
 
-/// An average that a slow open raises at once and that sinks with time, so that a member that is avoided for being slow
-/// is tried again, and with each quicker open.
+/// An average that slow opens raise at once and that sinks with time, so that a member that is avoided for being slow is
+/// tried again, and with each quicker open.
+///
+/// One slow open among many quick ones is an accident (a lost packet, a thread without a turn), two in a row are how it goes:
+/// the average jumps to the quicker of the last two. Otherwise each accident would send all sessions elsewhere for seconds,
+/// and those that last would stay there.
 #[derive(Debug)]
 struct Latency {
     /// Seconds.
     estimate: f64,
+    /// What the last open took, seconds.
+    last: f64,
     at: Instant,
 }
 
 impl Latency {
+    fn new(took: f64, at: Instant) -> Self {
+        Self { estimate: took, last: took, at }
+    }
+
     fn at(&self, now: Instant) -> f64 {
         self.estimate * self.remains(now)
     }
 
-    fn with(&self, took: f64, now: Instant) -> f64 {
-        // Of many quick opens, one slow one is an accident: a packet that was lost.
+    fn with(&self, took: f64, now: Instant) -> Self {
+        // However soon it comes, an open counts for something.
         let remains = self.remains(now).min(1.0 - PER_OPEN);
-        took.max(self.estimate * remains + took * (1.0 - remains))
+        let average = self.estimate * remains + took * (1.0 - remains);
+        Self { estimate: took.min(self.last).max(average), last: took, at: now }
     }
 
     fn remains(&self, now: Instant) -> f64 {
