@@ -25,6 +25,7 @@ mod customers;
 mod door;
 mod elsewhere;
 pub(crate) mod error;
+mod everywhere;
 mod find;
 mod groups;
 pub(crate) mod propose;

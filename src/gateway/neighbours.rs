@@ -86,21 +86,26 @@ impl Default for Room {
 impl Neighbours {
     /// Whom to ask for a member of the group, in this order.
     pub(crate) fn choices(&self, group: GroupId) -> Vec<Neighbour> {
+        let mut choices = self.all();
+        let taker = read(&self.shared.takers).get(&group).copied();
+        choices.sort_by_key(|choice| Some(choice.gateway) != taker);
+        choices
+    }
+
+    /// Those that can be asked.
+    pub(crate) fn all(&self) -> Vec<Neighbour> {
         let links = read(&self.shared.links);
         let well = |tunnel: &Handle| {
             let status = tunnel.status();
             let status = status.borrow();
             status.closed.is_none() && status.peer_drain.is_none() && status.liveness == Liveness::Alive
         };
-        let mut choices: Vec<_> = links
+        links
             .iter()
             .filter(|(_, (_, tunnel))| well(tunnel))
             .map(|(gateway, (_, tunnel))| (*gateway, tunnel.clone()))
             .map(|(gateway, tunnel)| Neighbour { gateway, tunnel, room: self.room(gateway) })
-            .collect();
-        let taker = read(&self.shared.takers).get(&group).copied();
-        choices.sort_by_key(|choice| Some(choice.gateway) != taker);
-        choices
+            .collect()
     }
 
     /// Takes the turn to ask for the resource; or tells when the next one is.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use tonic::{Code, Request, Response, Status};
 use tracing::info;
 use warren_core::state::{Intent, TIER_MAX, WEIGHT_MAX};
@@ -11,7 +13,7 @@ use warren_wire::{
     },
 };
 
-use super::{Api, auth::Actor, clock::now_s, error::Problem, status::Gathered};
+use super::{Api, auth::Actor, clock::now_s, error::Problem, everywhere::Asked, status::Gathered};
 use crate::store::{AgentRecord, GroupRecord};
 
 #[tonic::async_trait]
@@ -20,16 +22,23 @@ impl Agents for Api {
         &self,
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
-        let groups = match request.into_inner().group.as_str() {
+        let asked = Asked::of(&request);
+        let request = request.into_inner();
+        let groups = match request.group.as_str() {
             "" => self.context.store.groups().await.map_err(Problem::from)?,
             text => vec![self.find_group(text).await?],
         };
-        let mut agents = Vec::new();
+        let (mut agents, mut unseen) = (Vec::new(), BTreeSet::new());
         for group in groups {
+            if self.is_unseen(group.id) {
+                unseen.insert(group.label());
+            }
             let gathered = self.gather(group).await?;
             agents.extend(gathered.agents.iter().map(|agent| shown(&gathered, agent)));
         }
-        Ok(Response::new(ListAgentsResponse { agents }))
+        let mut list = ListAgentsResponse { agents };
+        self.complete(asked, &request, unseen, &mut list).await;
+        Ok(Response::new(list))
     }
 
     async fn show(&self, request: Request<ShowAgentRequest>) -> Result<Response<Agent>, Status> {

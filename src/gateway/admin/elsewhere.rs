@@ -9,7 +9,7 @@
 //! A call goes on as it came, with its bearer token, through the tunnel that gateways have to each other. The other one looks
 //! whose it is, does it and writes it down as if it had been asked first. No call is passed on twice.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -36,6 +36,7 @@ use warren_wire::v1::{GroupStatusRequest, ShowAgentRequest};
 use super::{
     Api, Caller, Door, REQUEST_BYTES_MAX, auth,
     error::{Problem, REASON},
+    everywhere,
 };
 use crate::neighbours::Neighbour;
 
@@ -43,8 +44,8 @@ use crate::neighbours::Neighbour;
 const PASSED_ON: HeaderName = HeaderName::from_static("warren-passed-on");
 const NO_MEMBER: &str = "no_member";
 /// Length and flag in front of a message.
-const FRAME_HEAD: usize = 5;
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub(super) const FRAME_HEAD: usize = 5;
+pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Another gateway must be reached within this time,
 const REACH_WITHIN: Duration = Duration::from_secs(3);
 /// and answer within this one: longer than any change of a group takes.
@@ -58,7 +59,7 @@ enum Subject {
 }
 
 /// Why another gateway has not answered.
-enum Unanswered {
+pub(super) enum Unanswered {
     /// It was not asked.
     Unreached(String),
     /// It may do what it was asked for.
@@ -66,9 +67,15 @@ enum Unanswered {
 }
 
 /// Lets a call through to the services here, or has another gateway answer it.
-pub(super) async fn pass_on(State(door): State<Door>, request: Request, next: Next) -> Response {
+pub(super) async fn pass_on(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let neighbours = door.context.neighbours.clone();
     let is_passed_on = request.headers().contains_key(PASSED_ON);
+    if everywhere::is_list(auth::method_of(request.uri())) && !is_passed_on && !neighbours.is_alone() {
+        let (mut head, body) = request.into_parts();
+        let asked = everywhere::Asked(head.clone());
+        head.extensions.insert(asked);
+        request = Request::from_parts(head, body);
+    }
     let Some(subject) = subject_of(auth::method_of(request.uri())) else { return next.run(request).await };
     if neighbours.is_alone() && !is_passed_on {
         return next.run(request).await;
@@ -132,7 +139,7 @@ async fn group_of(door: &Door, subject: Subject, body: &[u8]) -> Option<GroupId>
     }
 }
 
-async fn ask(tunnel: &Handle, head: &Parts, body: Bytes) -> Result<Response, Unanswered> {
+pub(super) async fn ask(tunnel: &Handle, head: &Parts, body: Bytes) -> Result<Response, Unanswered> {
     let unreached = |error: &dyn std::error::Error| Unanswered::Unreached(error.to_string());
     let from = head.extensions.get::<Caller>().map(|caller| caller.address.to_string()).unwrap_or_default();
     let reach = async {
@@ -179,6 +186,14 @@ fn reason_of(answer: &Response) -> Option<&str> {
 
 fn no_member() -> Problem {
     Problem::new(Code::Unavailable, NO_MEMBER, "no member of the group has a tunnel to this gateway")
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreached(why) | Self::Lost(why) => f.write_str(why),
+        }
+    }
 }
 
 fn lost(gateway: GatewayId, why: &str) -> Problem {

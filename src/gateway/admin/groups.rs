@@ -7,7 +7,7 @@ use warren_wire::v1::{
     ListGroupsRequest, ListGroupsResponse, ShowGroupRequest, groups_server::Groups,
 };
 
-use super::{Api, clock::now_s, error::Problem, status::Gathered};
+use super::{Api, clock::now_s, error::Problem, everywhere::Asked, status::Gathered};
 use crate::store::{CustomerRef, GroupRecord};
 
 /// The generation of a group's first tokens.
@@ -39,7 +39,9 @@ impl Groups for Api {
         &self,
         request: Request<ListGroupsRequest>,
     ) -> Result<Response<ListGroupsResponse>, Status> {
-        let customer = match request.into_inner().customer.as_str() {
+        let asked = Asked::of(&request);
+        let request = request.into_inner();
+        let customer = match request.customer.as_str() {
             "" => None,
             text => Some(self.find_customer(text).await?.id),
         };
@@ -47,11 +49,15 @@ impl Groups for Api {
         let mut groups = self.context.store.groups().await.map_err(Problem::from)?;
         groups
             .retain(|group| customer.is_none_or(|id| group.customer.as_ref().is_some_and(|of| of.id == id)));
+        let unseen = groups.iter().map(|group| group.id).filter(|id| self.is_unseen(*id));
+        let unseen = unseen.map(|id| id.to_string()).collect();
         let groups = groups.into_iter().map(|group| {
             let own = agents.iter().filter(|agent| agent.group == group.id).cloned().collect();
             shown(&self.gather_with(group, own))
         });
-        Ok(Response::new(ListGroupsResponse { groups: groups.collect() }))
+        let mut list = ListGroupsResponse { groups: groups.collect() };
+        self.complete(asked, &request, unseen, &mut list).await;
+        Ok(Response::new(list))
     }
 
     async fn show(&self, request: Request<ShowGroupRequest>) -> Result<Response<Group>, Status> {

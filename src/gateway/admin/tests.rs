@@ -336,6 +336,10 @@ async fn a_call_about_agents_that_are_elsewhere_is_answered_there() {
     let status = || GroupStatusRequest { group: "site".into() };
     let told = admin.groups().status(status()).await.unwrap().into_inner();
     assert_eq!((told.members.len(), told.members[0].tunnels), (1, 1));
+    let groups = admin.groups().list(ListGroupsRequest::default()).await.unwrap().into_inner().groups;
+    assert_eq!(groups[0].state, "At risk", "lists of all groups know it, too");
+    let agents = admin.agents().list(ListAgentsRequest::default()).await.unwrap().into_inner().agents;
+    assert_eq!((agents[0].status.as_str(), agents[0].tunnels), ("Active", 1));
     let made = admin.resources().create(create("127.0.0.1:0")).await.unwrap().into_inner();
     assert!(there.context.ingress.address(site.group, &made.name.parse().unwrap()).is_some());
     let weight = SetAgentWeightRequest { agent: "first".into(), weight: 7 };

@@ -1,0 +1,205 @@
+//! Lists over all groups, at a gateway that has a tunnel of some of them only: what it says of a group without one is taken
+//! from a gateway that has.
+//!
+//! Each other gateway is asked once, all at the same time, whatever the number of groups. Who does not answer soon is left
+//! out: then the list shows what is known here.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use axum::{
+    body::{Bytes, to_bytes},
+    http::request::Parts,
+    response::Response,
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use prost::Message;
+use tokio::time::timeout;
+use tonic::Request;
+use tracing::debug;
+use warren_core::id::GroupId;
+use warren_wire::v1::{Agent, Group, ListAgentsResponse, ListGroupsResponse};
+
+use super::{
+    Api,
+    elsewhere::{self, ANSWER_BYTES_MAX, FRAME_HEAD},
+};
+use crate::neighbours::Neighbour;
+
+/// A list waits no longer for others.
+const WITHIN: Duration = Duration::from_secs(3);
+/// How a group is called of which nobody takes sessions, by each gateway without a tunnel of it.
+const DOWN: &str = "Down";
+
+/// How a list was asked for: goes along with its request, unless another gateway asks.
+#[derive(Clone)]
+pub(super) struct Asked(pub(super) Parts);
+
+/// Whether a call may be about all groups.
+pub(super) fn is_list(method: &str) -> bool {
+    matches!(method.split_once('/'), Some(("Groups" | "Agents", "List")))
+}
+
+/// A list, of which whatever belongs to a group can be replaced.
+pub(super) trait List: Message + Default {
+    type Entry;
+
+    fn entries(&mut self) -> &mut Vec<Self::Entry>;
+    fn group(entry: &Self::Entry) -> &str;
+    /// Only a gateway with a tunnel of the group says so.
+    fn is_seen(entry: &Self::Entry) -> bool;
+}
+
+impl List for ListGroupsResponse {
+    type Entry = Group;
+
+    fn entries(&mut self) -> &mut Vec<Group> {
+        &mut self.groups
+    }
+
+    fn group(entry: &Group) -> &str {
+        &entry.id
+    }
+
+    fn is_seen(entry: &Group) -> bool {
+        entry.state != DOWN
+    }
+}
+
+impl List for ListAgentsResponse {
+    type Entry = Agent;
+
+    fn entries(&mut self) -> &mut Vec<Agent> {
+        &mut self.agents
+    }
+
+    fn group(entry: &Agent) -> &str {
+        &entry.group
+    }
+
+    fn is_seen(entry: &Agent) -> bool {
+        entry.tunnels > 0
+    }
+}
+
+impl Api {
+    /// Completes `list`, the answer to a request for all of them, for the groups that are `unseen` here.
+    pub(super) async fn complete<M: Message, L: List>(
+        &self,
+        asked: Option<Asked>,
+        request: &M,
+        mut unseen: BTreeSet<String>,
+        list: &mut L,
+    ) {
+        let Some(Asked(head)) = asked.filter(|_| !unseen.is_empty()) else { return };
+        let body = framed(request);
+        let mut answers: FuturesUnordered<_> =
+            self.context.neighbours.all().into_iter().map(|other| ask(other, &head, body.clone())).collect();
+        while let Some(answer) = answers.next().await {
+            if let Some(answer) = answer {
+                take_over(list, answer, &mut unseen);
+            }
+        }
+    }
+
+    /// Whether what is known of a group here comes from no member of it.
+    pub(super) fn is_unseen(&self, group: GroupId) -> bool {
+        !self.context.registry.has_tunnels(group)
+    }
+}
+
+/// The groups are kept where they stand.
+fn take_over<L: List>(list: &mut L, mut other: L, unseen: &mut BTreeSet<String>) {
+    let seen: BTreeSet<String> = other
+        .entries()
+        .iter()
+        .filter(|entry| L::is_seen(entry))
+        .map(|entry| L::group(entry).to_owned())
+        .collect();
+    let taken: BTreeSet<_> = unseen.intersection(&seen).cloned().collect();
+    if taken.is_empty() {
+        return;
+    }
+    unseen.retain(|group| !taken.contains(group));
+    let (mut kept, mut theirs) = (Vec::new(), std::mem::take(other.entries()));
+    let mut done = BTreeSet::new();
+    for entry in std::mem::take(list.entries()) {
+        let group = L::group(&entry).to_owned();
+        if !taken.contains(&group) {
+            kept.push(entry);
+        } else if done.insert(group.clone()) {
+            let (of_it, rest) = theirs.into_iter().partition(|entry| L::group(entry) == group);
+            theirs = rest;
+            kept.extend::<Vec<_>>(of_it);
+        }
+    }
+    *list.entries() = kept;
+}
+
+async fn ask<L: List>(other: Neighbour, head: &Parts, body: Bytes) -> Option<L> {
+    let answer = async {
+        let answer = elsewhere::ask(&other.tunnel, head, body).await.map_err(|error| error.to_string())?;
+        read(answer).await
+    };
+    let slow = |_| Err(format!("no answer within {} s", WITHIN.as_secs()));
+    let answer = timeout(WITHIN, answer).await.unwrap_or_else(slow);
+    answer
+        .inspect_err(|why| debug!(gateway = %other.gateway, why, "another gateway did not complete a list"))
+        .ok()
+}
+
+async fn read<L: List>(answer: Response) -> Result<L, String> {
+    let body = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
+    let message = body.get(FRAME_HEAD..).ok_or("it was refused there")?;
+    L::decode(message).map_err(|error| error.to_string())
+}
+
+/// As gRPC sends it: not compressed, and its length.
+fn framed(message: &impl Message) -> Bytes {
+    let message = message.encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+    frame.extend(message);
+    frame.into()
+}
+
+impl Asked {
+    /// `None` when no others are to be asked.
+    pub(super) fn of<M>(request: &Request<M>) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(group: &str, name: &str, tunnels: u32) -> Agent {
+        Agent { group: group.into(), name: name.into(), tunnels, ..Agent::default() }
+    }
+
+    #[test]
+    fn only_groups_that_others_see_are_taken_over() {
+        let mut list = ListAgentsResponse {
+            agents: vec![
+                agent("a", "here", 1),
+                agent("b", "one", 0),
+                agent("b", "two", 0),
+                agent("c", "no", 0),
+            ],
+        };
+        let other = ListAgentsResponse {
+            agents: vec![
+                agent("a", "there", 2),
+                agent("b", "one", 2),
+                agent("b", "new", 0),
+                agent("c", "not", 0),
+            ],
+        };
+        let mut unseen = BTreeSet::from(["b".to_owned(), "c".to_owned()]);
+        take_over(&mut list, other, &mut unseen);
+        let expected =
+            [agent("a", "here", 1), agent("b", "one", 2), agent("b", "new", 0), agent("c", "no", 0)];
+        assert_eq!(list.agents, expected);
+        assert_eq!(unseen, BTreeSet::from(["c".to_owned()]));
+    }
+}
