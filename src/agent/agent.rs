@@ -110,7 +110,7 @@ impl Agent {
 
     /// Serves until `drain`, then finishes what it has, at most until the drain's deadline; `stop` ends it at once.
     /// Each message on `reload` has the configuration file read again. The agent stays a member of its group, unless its
-    /// StatefulSet has shrunk below it.
+    /// StatefulSet has shrunk below it or its data folder holds [`LEAVE_NOTE`](crate::LEAVE_NOTE).
     pub async fn run(
         self,
         drain: CancellationToken,
@@ -173,7 +173,8 @@ impl Agent {
             };
             // Beside the sessions: edits need not wait for them. The successor is elected while this member answers.
             let resigned = stop.run_until_cancelled(group.resign());
-            (_, _, leaves) = tokio::join!(finished, resigned, departure::is_due(config.kubernetes.as_ref()));
+            let leaving = departure::is_due(&departure.folder, config.kubernetes.as_ref());
+            (_, _, leaves) = tokio::join!(finished, resigned, leaving);
         }
         let still_open = *sessions.carried().borrow();
         match cut.max(still_open) {

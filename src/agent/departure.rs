@@ -1,4 +1,4 @@
-//! Leaving the group for good, when the agent is not to come back.
+//! Leaving the group for good, when the agent is not to come back: it is uninstalled, or its StatefulSet has shrunk below it.
 //!
 //! The group first: its members decide whether they can do without this one, and bar its id. Then the gateway, which shuts
 //! the id out; should it be away, people may revoke it later, and nothing waits for that. The note in the data folder has
@@ -36,7 +36,15 @@ pub(crate) struct Departure {
 }
 
 /// Whether a member that is told to stop is not to come back. Not knowing means that it is.
-pub(crate) async fn is_due(kubernetes: Option<&Kubernetes>) -> bool {
+pub(crate) async fn is_due(folder: &Folder, kubernetes: Option<&Kubernetes>) -> bool {
+    match folder.take_leave_note() {
+        Ok(true) => return true,
+        Ok(false) => {}
+        Err(error) => {
+            let error = causes(&error);
+            tracing::warn!(error, "not known whether this agent is to leave its group, it stays a member");
+        }
+    }
     let Some(kubernetes) = kubernetes else { return false };
     match stateful_set::scaled_away(kubernetes).await {
         Ok(due) => due,

@@ -8,6 +8,7 @@
 //! | `agent.json` | the ids | last: with it the agent is enrolled |
 //! | `boot` | the number of the last start | by each start |
 //! | `peer.port`, `peer.address` | where others were told to connect | by each start that picks or finds it |
+//! | `leave` | the wish that the agent leaves its group when it stops | by who uninstalls it; the stop takes it away |
 //! | `left` | the id of an agent that has left its group for good | by leaving; the next start forgets all but the last three |
 //!
 //! All are mode 0600 in a folder of mode 0700, and each is replaced whole, so that a crash leaves the old or the new.
@@ -33,6 +34,8 @@ use warren_identity::{
 
 const OWNER_ONLY: u32 = 0o700;
 const LEFT: &str = "left";
+/// Whoever puts this file into the data folder of an agent that runs has it leave its group for good when it stops next.
+pub const LEAVE_NOTE: &str = "leave";
 
 /// Why an agent's identity cannot be read or kept.
 #[derive(Debug, Error)]
@@ -157,6 +160,16 @@ impl Folder {
         let boot = (ms << CHANCE_BITS) | (random >> (64 - CHANCE_BITS));
         keyfile::write_private(&path, format!("{boot}\n").as_bytes())?;
         Ok(boot)
+    }
+
+    /// Whether the agent is wished to leave its group. The wish counts for one stop, whatever comes of it.
+    pub(crate) fn take_leave_note(&self) -> Result<bool, StoredIdentityError> {
+        let path = self.path(LEAVE_NOTE);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(StoredIdentityError::Folder { act: "take away", path, source }),
+        }
     }
 
     /// Notes that the agent has left its group for good. Its id is of no further use, and neither is its key: the gateway
@@ -346,6 +359,16 @@ mod tests {
         assert_ne!(folder.key().unwrap().csr_der().unwrap(), csr);
         assert_eq!(folder.remembered_port(), Some(7_400));
         assert_eq!(folder.forget_left().unwrap(), None);
+    }
+
+    #[test]
+    fn the_wish_to_leave_counts_once() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        assert!(!folder.take_leave_note().unwrap());
+        fs::write(place.path().join(LEAVE_NOTE), "").unwrap();
+        assert!(folder.take_leave_note().unwrap());
+        assert!(!folder.take_leave_note().unwrap());
     }
 
     #[test]

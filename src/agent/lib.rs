@@ -43,7 +43,7 @@ pub use agent::{Agent, Readiness, Ready, StartError};
 pub use cloud::CloudError;
 pub use config::{AgentConfig, App, GatewayUrl, Live, Overrides, ProxyUrl, Reload, Token, Way};
 pub use enrol::EnrolError;
-pub use identity::StoredIdentityError;
+pub use identity::{LEAVE_NOTE, StoredIdentityError};
 pub use recover::{RecoverError, Remains};
 
 /// Version of this program, as other members and gateways see it.
