@@ -19,6 +19,7 @@ mod scenarios {
     mod gateway_restart;
     mod growth;
     mod history;
+    mod install;
     mod intents;
     mod main_job;
     mod mixed_versions;

@@ -9,6 +9,7 @@ use crate::{
         sessions, tokens, users,
     },
     demo::DemoArgs,
+    install::ServiceVerb,
     output::Format,
     serve::{AgentArgs, GatewayArgs},
 };
@@ -60,8 +61,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Run the gateway, the cloud side
     Gateway(Box<GatewayArgs>),
-    /// Run an agent, the site's side
-    Agent(Box<AgentArgs>),
+    /// Run an agent, the site's side, or make it a service of this machine
+    Agent(Box<AgentCommand>),
     /// Tenants that groups belong to
     Customers(Noun<customers::Verb>),
     /// The agents of one site, sharing one configuration
@@ -95,6 +96,16 @@ pub(crate) enum Command {
     Completion(completion::CompletionArgs),
 }
 
+/// Run an agent, or one of the verbs that make it a service.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AgentCommand {
+    #[command(subcommand)]
+    pub(crate) service: Option<ServiceVerb>,
+    #[command(flatten)]
+    pub(crate) run: AgentArgs,
+}
+
 /// A noun of the admin API with its verbs, and how to reach the gateway.
 #[derive(Debug, Args)]
 pub(crate) struct Noun<V: Subcommand> {
@@ -126,6 +137,10 @@ mod tests {
             "gateway --store postgres://warren@db/warren --import -",
             "agent --config a.yaml",
             "agent --data-dir d --gateway https://a --gateway https://b --ca c --token @t --name n --peer-listen 127.0.0.1:0 --metrics 127.0.0.1:0 --ready-file r",
+            "agent install",
+            "agent install --gateway https://a --gateway https://b --ca c --token @t --name n --metrics 127.0.0.1:1 --no-start --force --wait 5s",
+            "agent install --gateway https://a --token @t --instance acme --peer-listen 127.0.0.1:7401 --dry-run --for launchd",
+            "agent uninstall --leave --purge -o json",
             "customers create acme",
             "groups status g --output json",
             "agents drain agt-0123456789 --force",

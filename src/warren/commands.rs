@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Cli, Command},
-    demo,
+    demo, install,
     output::Format,
     runtime, serve,
 };
@@ -26,7 +26,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         // Servers say themselves what they run on.
         Command::Gateway(args) => serve::gateway(&args, cli.output),
-        Command::Agent(args) => serve::agent(&args),
+        Command::Agent(agent) => match agent.service {
+            Some(verb) => {
+                install::hide_secrets()?;
+                runtime::wait(install::run(verb, cli.output))
+            }
+            None => serve::agent(&agent.run),
+        },
         command => runtime::wait(run_once(command, cli.output)),
     }
 }

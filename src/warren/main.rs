@@ -5,6 +5,7 @@
 //! | `cli` | what can be typed |
 //! | `commands` | the admin API's nouns and verbs, through `client`, shown as `views` by `output` |
 //! | `serve` | gateway and agent as processes: `telemetry`, `observe`, `signals`, `ready`, `limits` around their crates |
+//! | `install` | an agent as a service of a machine |
 //! | `demo` | everything at once on loopback |
 //! | `runtime` | what they run on |
 //! | `exit` | exit codes, and the errors that know theirs |
@@ -25,6 +26,7 @@ mod context;
 mod dashboards;
 mod demo;
 mod exit;
+mod install;
 mod limits;
 mod metrics;
 mod observe;

@@ -15,8 +15,12 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
     for name in ["gateway", "agent"] {
         let command = Cli::command();
         let command = command.find_subcommand(name).unwrap();
-        wanted = replace(&wanted, &format!("flags of warren {name}"), &flags(command));
+        wanted = replace(&wanted, &format!("flags of warren {name}"), &flags(command, None));
     }
+    let command = Cli::command();
+    let agent = command.find_subcommand("agent").unwrap();
+    let install = agent.find_subcommand("install").unwrap();
+    wanted = replace(&wanted, "flags of warren agent install", &flags(install, Some(agent)));
     wanted = replace(&wanted, "metrics", &catalogue());
     if env::var_os("UPDATE").is_some() {
         fs::write(&path, wanted).unwrap();
@@ -44,12 +48,16 @@ fn split<'a>(text: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
     (&text[..begin], &text[begin..end], &text[end..])
 }
 
-fn flags(command: &Command) -> String {
+/// The flags of a command that another one, whose table stands above, does not have.
+fn flags(command: &Command, above: Option<&Command>) -> String {
     let mut table = String::from("| flag | environment | what |\n|---|---|---|\n");
+    let told = |long: &str| {
+        above.is_some_and(|above| above.get_arguments().any(|argument| argument.get_long() == Some(long)))
+    };
     for argument in
         command.get_arguments().filter(|argument| !argument.is_hide_set() && !argument.is_global_set())
     {
-        let Some(long) = argument.get_long() else { continue };
+        let Some(long) = argument.get_long().filter(|long| !told(long)) else { continue };
         let value = argument.get_value_names().filter(|_| argument.get_action().takes_values());
         let value = value.map(|names| format!(" {}", names[0])).unwrap_or_default();
         let environment = argument.get_env().map(|name| format!("`{}`", name.display())).unwrap_or_default();

@@ -89,6 +89,7 @@ pub(crate) struct GatewayArgs {
 #[command(after_help = "\
 Examples:
   warren agent --data-dir /var/lib/warren/agent --gateway https://gateway.example.com --token @site-1.jwt
+  warren agent install --gateway https://gateway.example.com --token @site-1.jwt
   WARREN_URL=https://gateway.example.com REGISTRATION_JWT=eyJ... NAME='Acme SQL' APP_HOST=sql.acme APP_PORT=1433 warren agent
 
 SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads the file again.")]
