@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     client::ApiArgs,
     commands::{
-        agents, audit, ca, completion, config, contexts, customers, groups, probe, recover, resources,
+        agents, audit, ca, completion, config, contexts, customers, groups, man, probe, recover, resources,
         sessions, tokens, users,
     },
     demo::DemoArgs,
@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Probe(probe::ProbeArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
+    /// Write a manual page for each command into a folder
+    Man(man::ManArgs),
 }
 
 /// Run an agent, or one of the verbs that make it a service.
@@ -158,6 +160,7 @@ mod tests {
             "ca --data-dir d",
             "probe --metrics 127.0.0.1:9100 --live",
             "completion bash",
+            "man /usr/share/man/man1",
         ] {
             let words = std::iter::once("warren").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

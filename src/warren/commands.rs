@@ -15,6 +15,7 @@ pub(crate) mod config;
 pub(crate) mod contexts;
 pub(crate) mod customers;
 pub(crate) mod groups;
+pub(crate) mod man;
 pub(crate) mod probe;
 pub(crate) mod recover;
 pub(crate) mod resources;
@@ -55,5 +56,6 @@ async fn run_once(command: Command, format: Format) -> anyhow::Result<()> {
         Command::Ca(args) => ca::run(&args),
         Command::Probe(args) => probe::run(args).await,
         Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

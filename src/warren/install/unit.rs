@@ -63,6 +63,7 @@ mod tests {
             "ExecStart=/usr/bin/warren agent --config /etc/warren/agent-acme.yaml",
             "Environment=WARREN_READY_FILE=%t/warren-agent-acme/ready.json",
             "RuntimeDirectory=warren-agent-acme",
+            "Documentation=man:warren-agent(1)",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
