@@ -7,7 +7,10 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use warren_core::id::{AgentId, GroupId};
+use warren_core::{
+    id::{AgentId, GroupId},
+    trace::Tracer,
+};
 use warren_group::Group;
 
 use crate::{
@@ -81,8 +84,14 @@ struct Parts {
 impl Agent {
     /// Reads or gets the identity, binds the peer port and opens the group's log. Waits for a gateway only while the
     /// agent is not enrolled, then for as long as it takes; dropping the future is safe at any time.
-    pub async fn build(config: AgentConfig) -> Result<Self, StartError> {
-        build::build(config).await
+    /// Spans of its sessions go to `tracer`.
+    pub async fn build(config: AgentConfig, tracer: Tracer) -> Result<Self, StartError> {
+        build::build(config, tracer).await
+    }
+
+    /// Who it is, which is known before it serves.
+    pub fn facts(&self) -> &Ready {
+        &self.facts
     }
 
     /// Resolves once a tunnel is verified and the agent is a member of its group.

@@ -18,6 +18,7 @@ use warren_core::{
     fields::ConfigError,
     id::Name,
     threads::Threads,
+    trace::Otlp,
 };
 use warren_group::Profile;
 
@@ -76,6 +77,8 @@ pub struct AgentConfig {
     pub pending_dials_max: usize,
     /// The resource of the quick start, put into the group's config once this agent is a member.
     pub app: Option<App>,
+    /// Where spans of sessions are exported to, and of how many. Default: nowhere.
+    pub otlp: Otlp,
     /// Asked when the agent stops, whether it leaves its group. Default: nobody is asked, it stays.
     pub kubernetes: Option<Kubernetes>,
     pub live: Live,
@@ -143,6 +146,10 @@ pub struct Overrides {
     pub app_host: Option<String>,
     /// `APP_PORT`.
     pub app_port: Option<String>,
+    /// `--otlp` or `WARREN_OTLP`.
+    pub otlp: Option<String>,
+    /// `--otlp-sample` or `WARREN_OTLP_SAMPLE`.
+    pub otlp_sample: Option<String>,
     /// `--pod` or `WARREN_POD`.
     pub pod: Option<String>,
     /// `KUBERNETES_SERVICE_HOST`, which every pod has.
@@ -196,6 +203,7 @@ impl AgentConfig {
             ("limits.sessions", self.sessions_max != newer.sessions_max),
             ("limits.pending_dials", self.pending_dials_max != newer.pending_dials_max),
             ("app", self.app != newer.app),
+            ("otlp", self.otlp != newer.otlp),
             ("kubernetes", self.kubernetes != newer.kubernetes),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

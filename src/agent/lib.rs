@@ -32,6 +32,7 @@ mod proof;
 mod recover;
 mod renewal;
 mod sessions;
+mod spans;
 mod stateful_set;
 mod targets;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ::metrics::{Counter, Gauge, Histogram};
@@ -15,7 +15,12 @@ use tokio::{
     sync::{Semaphore, watch},
     time::timeout,
 };
-use warren_core::{id::Name, state::Revision, view::GroupView};
+use warren_core::{
+    id::Name,
+    state::Revision,
+    trace::{TraceId, Tracer},
+    view::GroupView,
+};
 use warren_tunnel::{
     Incoming, OpenRequest, OpenResult, ResetReason, SessionKind,
     echo::serve_echo,
@@ -27,6 +32,7 @@ use crate::{
     control::Desk,
     metrics,
     proof::Proof,
+    spans::{Dial, End, Followed},
     targets::{DialFailure, Targets},
 };
 
@@ -55,6 +61,7 @@ struct Inner {
     carried: watch::Sender<usize>,
     draining: AtomicBool,
     meters: Meters,
+    tracer: Tracer,
 }
 
 /// What every session is counted with, looked up once.
@@ -70,6 +77,7 @@ impl Sessions {
         view: watch::Receiver<Arc<GroupView>>,
         live: watch::Receiver<Arc<Live>>,
         limits: Limits,
+        tracer: Tracer,
     ) -> Self {
         Self(Arc::new(Inner {
             targets,
@@ -80,6 +88,7 @@ impl Sessions {
             carried: watch::Sender::new(0),
             draining: AtomicBool::new(false),
             meters: Meters::new(),
+            tracer,
         }))
     }
 
@@ -99,8 +108,8 @@ impl Sessions {
         let _ = self.0.carried.subscribe().wait_for(|carried| *carried == 0).await;
     }
 
-    /// Begins to serve one request in a task of its own.
-    pub(crate) fn serve(&self, incoming: Incoming, desk: &Desk, proof: &Proof) {
+    /// Begins to serve one request of the gateway with that number in a task of its own.
+    pub(crate) fn serve(&self, incoming: Incoming, gateway: u64, desk: &Desk, proof: &Proof) {
         let proof = proof.clone();
         match incoming.request().kind {
             SessionKind::Control => {
@@ -115,20 +124,25 @@ impl Sessions {
                 });
             }
             SessionKind::Resource => {
-                tokio::spawn(self.clone().carry(incoming));
+                tokio::spawn(self.clone().carry(incoming, gateway));
             }
         }
     }
 
-    async fn carry(self, incoming: Incoming) {
+    async fn carry(self, incoming: Incoming, gateway: u64) {
         let id = incoming.session();
+        let trace = TraceId(incoming.request().trace);
+        let followed = Followed::new(&self.0.tracer, incoming.request(), (gateway, id));
         let told = tracing::enabled!(tracing::Level::DEBUG).then(|| incoming.request().clone());
         // The future of an open is large; a session that is open should not keep room for it.
         let opened = tokio::select! {
-            opened = Box::pin(self.open(&incoming)) => opened,
+            opened = Box::pin(self.open(&incoming, followed.as_deref())) => opened,
             () = incoming.cancelled() => {
-                tracing::debug!(session = id, "caller gone before its target was reached");
+                tracing::debug!(session = id, %trace, "caller gone before its target was reached");
                 opens("cancelled").increment(1);
+                if let Some(followed) = followed {
+                    followed.ended(&End::cancelled());
+                }
                 return;
             }
         };
@@ -136,8 +150,11 @@ impl Sessions {
             Ok(opened) => opened,
             Err(No { result, detail }) => {
                 let resource = &*incoming.request().name;
-                tracing::debug!(session = id, resource, %result, detail, "session not opened");
+                tracing::debug!(session = id, resource, %trace, %result, detail, "session not opened");
                 opens(result.as_str()).increment(1);
+                if let Some(followed) = followed {
+                    followed.ended(&End::refused(result, &detail));
+                }
                 incoming.refuse(result, &detail);
                 return;
             }
@@ -148,9 +165,12 @@ impl Sessions {
         if let Some(request) = told {
             tell_end(id, &request, &report);
         }
+        if let Some(followed) = followed {
+            followed.ended(&End::of(&report));
+        }
     }
 
-    async fn open(&self, incoming: &Incoming) -> Result<(Seat, TcpStream), No> {
+    async fn open(&self, incoming: &Incoming, followed: Option<&Followed>) -> Result<(Seat, TcpStream), No> {
         let request = incoming.request();
         let busy = |detail: &str| No { result: OpenResult::Busy, detail: detail.to_owned() };
         if self.0.draining.load(Ordering::Relaxed) {
@@ -162,12 +182,34 @@ impl Sessions {
         if !self.reach(request.min_revision).await {
             return Err(busy("config behind"));
         }
-        let begun = Instant::now();
         let within = request.deadline.min(self.0.live.borrow().dial_timeout);
         let name: Name = request.name.parse().map_err(|_| DialFailure::Unknown(request.name.clone()))?;
-        let socket = self.0.targets.connect(&name, within).await?;
-        self.0.meters.dial.record(begun.elapsed());
+        let (start, begun) = (SystemTime::now(), Instant::now());
+        let dialled = self.0.targets.connect(&name, within).await;
+        let took = begun.elapsed();
+        if let Some(followed) = followed {
+            followed.dialled(&self.dial(&name, &dialled, start, took));
+        }
+        let socket = dialled?;
+        self.0.meters.dial.record(took);
         Ok((seat, socket))
+    }
+
+    /// What is told of a dial.
+    fn dial(
+        &self,
+        name: &Name,
+        dialled: &Result<TcpStream, DialFailure>,
+        start: SystemTime,
+        took: Duration,
+    ) -> Dial {
+        let view = self.0.view.borrow();
+        let target = view.state.config.resources.get(name).map(|resource| resource.target.clone());
+        let (peer, result, detail) = match dialled {
+            Ok(socket) => (socket.peer_addr().ok(), OpenResult::Ok, String::new()),
+            Err(failure) => (None, failure.result(), failure.to_string()),
+        };
+        Dial { target, peer, result, detail, start, took }
     }
 
     /// Whether this member has applied `revision`, or does so in a moment.
@@ -246,7 +288,7 @@ fn tell_end(session: u64, request: &OpenRequest, report: &SpliceReport) {
         session,
         resource = request.name,
         caller = request.caller,
-        trace = format_args!("{:032x}", u128::from_be_bytes(request.trace)),
+        trace = %TraceId(request.trace),
         to_target = report.to_socket,
         from_target = report.from_socket,
         end = ?report.end,

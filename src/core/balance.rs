@@ -36,7 +36,7 @@ mod candidate;
 mod flaps;
 mod order;
 mod paths;
-mod random;
+pub(crate) mod random;
 mod sticky;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ pub mod judge;
 pub mod state;
 pub mod status;
 pub mod threads;
+pub mod trace;
 pub mod uplink;
 pub mod view;
 pub mod vitals;

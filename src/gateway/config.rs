@@ -28,6 +28,8 @@
 //! | `limits.enrolments` | 20 | enrolment calls a second of each address, with bursts of twice that |
 //! | `log.filter` | `info` | as tracing's `EnvFilter` reads it |
 //! | `log.format` | `text` | or `json` |
+//! | `otlp.url` | none | collector that spans of sessions are exported to |
+//! | `otlp.sample` | 1 | share of the traces, 0 to 1 |
 
 use std::{
     fmt, fs,
@@ -40,6 +42,7 @@ use thiserror::Error;
 use warren_core::{
     fields::{ConfigError, Problems},
     threads::Threads,
+    trace::Otlp,
 };
 
 mod postgres;
@@ -74,6 +77,7 @@ pub struct GatewayConfig {
     pub tunnel: TunnelTimes,
     pub limits: Limits,
     pub log: LogConfig,
+    pub otlp: Otlp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +150,8 @@ pub struct Overrides {
     pub threads: Option<String>,
     pub log_filter: Option<String>,
     pub log_format: Option<String>,
+    pub otlp: Option<String>,
+    pub otlp_sample: Option<String>,
 }
 
 impl fmt::Debug for Overrides {
@@ -229,6 +235,7 @@ impl Default for GatewayConfig {
                 enrolments: 20,
             },
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Text },
+            otlp: Otlp::default(),
         }
     }
 }

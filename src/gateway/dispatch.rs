@@ -27,6 +27,7 @@ use tracing::{debug, info};
 use warren_core::{
     balance::{Opened, caller_key},
     id::AgentId,
+    trace::TraceId,
 };
 use warren_tunnel::{
     OpenRequest, OpenResult, ResetReason, SessionStream,
@@ -248,6 +249,7 @@ impl Shared {
             session = entry.id(),
             group = &*meters.label,
             resource = %wanted.resource,
+            trace = %TraceId(entry.trace()),
             outcome = outcome.as_str(),
             detail,
             up,
@@ -316,11 +318,13 @@ impl Shared {
             };
             let within = manner.open_within + self.limits.answer_grace;
             let begun = Instant::now();
-            let outcome = attempt(&lease.tunnel.handle, request, &mut early, caller, within).await;
+            let mut number = None;
+            let outcome =
+                attempt(&lease.tunnel.handle, request, &mut early, caller, (within, &mut number)).await;
             let (now, after, took) = (Instant::now(), begun - came, begun.elapsed());
             let result = outcome.as_ref().map_or_else(Failed::as_str, |_| OpenResult::Ok.as_str());
-            let tried_so =
-                Attempt { candidates: plan.records, chosen: member, rule: plan.rule, result, after, took };
+            let (candidates, rule) = (plan.records, plan.rule);
+            let tried_so = Attempt { candidates, chosen: member, rule, result, after, took, number };
             let failed = match outcome {
                 Ok(session) => {
                     // Others could not reach a target that can be reached: that is not its fault, but that of their ways.
@@ -332,7 +336,8 @@ impl Shared {
             };
             drop(lease);
             entry.attempted(tried_so);
-            debug!(session = entry.id(), %member, result, detail = %failed, "open failed");
+            let trace = TraceId(entry.trace());
+            debug!(session = entry.id(), %trace, %member, result, detail = %failed, "open failed");
             if failed.is_members_fault() {
                 group.opened(member, Opened::Failed, now);
             } else if failed.is_targets_fault() {
@@ -356,6 +361,7 @@ impl Shared {
             session = entry.id(),
             group = &*meters.label,
             resource = %wanted.resource,
+            trace = %TraceId(entry.trace()),
             reason = failure.as_str(),
             detail,
             "caller reset, no session could be opened"

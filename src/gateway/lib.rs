@@ -29,6 +29,7 @@ mod revoked;
 pub mod server;
 pub mod sessions;
 pub mod setup;
+mod spans;
 pub mod store;
 #[cfg(test)]
 mod testing;

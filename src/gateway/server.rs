@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use warren_core::id::GatewayId;
+use warren_core::{id::GatewayId, trace::Tracer};
 use warren_identity::{TlsError, tls};
 use warren_tunnel::Budget;
 
@@ -40,6 +40,7 @@ use crate::{
     revoked::Leavers,
     sessions::SessionLog,
     setup::{Foundation, ServerCertificate, SetupError},
+    spans::Spans,
     store::{GatewayRecord, StoreError},
     tunnels::{TunnelLimits, Tunnels},
 };
@@ -131,8 +132,8 @@ struct Tokens {
 }
 
 impl Gateway {
-    /// Opens the store, makes what a first run needs, binds every port.
-    pub async fn build(config: GatewayConfig) -> Result<Self, StartError> {
+    /// Opens the store, makes what a first run needs, binds every port. Spans of its sessions go to `tracer`.
+    pub async fn build(config: GatewayConfig, tracer: Tracer) -> Result<Self, StartError> {
         let now = SystemTime::now();
         let foundation = Foundation::open(&config, now).await?;
         let lock = DataLock::take(&config.data_dir)?;
@@ -148,7 +149,7 @@ impl Gateway {
             token: foundation.token_path.clone(),
         };
         let config = Arc::new(config);
-        let parts = Parts::new(&config, foundation, certificate, &ready);
+        let parts = Parts::new(&config, foundation, certificate, &ready, tracer);
         parts.check_id().await?;
         // What must be known before anybody is let in.
         let mut follower = parts.follower();
@@ -220,6 +221,7 @@ impl Parts {
         foundation: Foundation,
         certificate: ServerCertificate,
         ready: &Ready,
+        tracer: Tracer,
     ) -> Self {
         let tokens = Tokens::default();
         let record = GatewayRecord {
@@ -229,7 +231,7 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             silent_s: 0,
         };
-        let (registry, sessions) = (Registry::default(), SessionLog::default());
+        let (registry, sessions) = (Registry::default(), SessionLog::new(Spans::new(tracer, ready.id)));
         let limits = DispatchLimits {
             wait_for_member: config.tunnel_wait,
             sessions_max: config.limits.sessions,

@@ -6,18 +6,19 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use warren_core::{
     balance::{CandidateRecord, Rule},
     id::{AgentId, GatewayId, GroupId, Name},
+    trace::{SpanId, TraceId},
 };
 use warren_tunnel::{Meter, OpenResult, ResetReason};
 
 use crate::{
-    admin::now_ms,
     metrics::{self, SessionMeters},
+    spans::{PassedOn, Spans, Story},
 };
 
 /// How many ended sessions are remembered.
@@ -35,10 +36,10 @@ pub struct SessionRecord {
     pub member: Option<AgentId>,
     /// Its name in the group; of a session that was passed on, the gateway that carries it.
     pub member_name: String,
-    /// Milliseconds since the Unix epoch.
-    pub opened_ms: u64,
+    /// When its caller came.
+    pub opened: SystemTime,
     /// `None` while it is open.
-    pub closed_ms: Option<u64>,
+    pub closed: Option<SystemTime>,
     /// From the caller to the target.
     pub bytes_up: u64,
     /// From the target to the caller.
@@ -63,6 +64,8 @@ pub struct Attempt {
     /// It began so long after the caller had come.
     pub after: Duration,
     pub took: Duration,
+    /// What the session is called in the member's tunnels; `None` when there was no tunnel to ask on.
+    pub number: Option<u64>,
 }
 
 /// How a session stands or ended.
@@ -158,6 +161,7 @@ pub struct SessionFilter {
 #[derive(Debug, Clone, Default)]
 pub struct SessionLog {
     log: Arc<Mutex<Log>>,
+    spans: Spans,
 }
 
 #[derive(Debug, Default)]
@@ -174,11 +178,19 @@ struct Live {
     /// Absent for a caller of another gateway, which counts it.
     meters: Option<Arc<SessionMeters>>,
     meter: Option<Arc<Meter>>,
+    /// What its group is called.
+    label: Arc<str>,
+    /// The span of the gateway that passed its caller on.
+    asked: Option<SpanId>,
     /// Bytes up and down that metrics have seen.
     counted: (u64, u64),
 }
 
 impl SessionLog {
+    pub(crate) fn new(spans: Spans) -> Self {
+        Self { log: Arc::default(), spans }
+    }
+
     /// Newest first, open ones before ended ones; and how many are open in all.
     pub fn list(&self, filter: &SessionFilter) -> (Vec<SessionRecord>, usize) {
         let log = self.lock();
@@ -192,6 +204,14 @@ impl SessionLog {
         let log = self.lock();
         let ended = || log.ended.iter().find(|record| record.id == id).map(|record| (**record).clone());
         log.open.get(&id).map(Live::now).or_else(ended)
+    }
+
+    /// The newest of that trace. A gateway has more than one when another one asked it again.
+    pub fn of_trace(&self, trace: TraceId) -> Option<SessionRecord> {
+        let log = self.lock();
+        let open = log.open.values().rev().find(|live| live.record.trace == trace.0).map(Live::now);
+        let ended = || log.ended.iter().rev().find(|record| record.trace == trace.0);
+        open.or_else(|| ended().map(|record| (**record).clone()))
     }
 
     /// Sessions that are open or being opened.
@@ -219,21 +239,28 @@ impl SessionLog {
         caller: SocketAddr,
         trace: [u8; 16],
     ) -> Entry {
-        let entry = self.draft(wanted, Some(meters.clone()), caller, trace);
+        let of = Of { label: meters.label.clone(), meters: Some(meters.clone()), asked: None };
+        let entry = self.draft(wanted, of, caller, trace);
         entry.show();
         entry
     }
 
     /// The same for a caller of another gateway. It is shown once it is tried on a member: the other gateway shows it, and asks
-    /// again and again while there is none. Nor is it counted here.
-    pub(crate) fn begin_guest(&self, wanted: &Wanted, caller: SocketAddr, trace: [u8; 16]) -> Entry {
-        self.draft(wanted, None, caller, trace)
+    /// again and again while there is none. Nor is it counted here. `asked` is what the other gateway's spans call its question.
+    pub(crate) fn begin_guest(
+        &self,
+        wanted: &Wanted,
+        label: Arc<str>,
+        caller: SocketAddr,
+        (trace, asked): ([u8; 16], SpanId),
+    ) -> Entry {
+        self.draft(wanted, Of { label, meters: None, asked: Some(asked) }, caller, trace)
     }
 
     fn draft(
         &self,
         wanted: &Wanted,
-        meters: Option<Arc<SessionMeters>>,
+        Of { label, meters, asked }: Of,
         caller: SocketAddr,
         trace: [u8; 16],
     ) -> Entry {
@@ -249,8 +276,8 @@ impl SessionLog {
             caller,
             member: None,
             member_name: String::new(),
-            opened_ms: now_ms(),
-            closed_ms: None,
+            opened: SystemTime::now(),
+            closed: None,
             bytes_up: 0,
             bytes_down: 0,
             outcome: Outcome::Open,
@@ -258,7 +285,7 @@ impl SessionLog {
             attempts: Vec::new(),
             trace,
         });
-        let live = Live { record, meters, meter: None, counted: (0, 0) };
+        let live = Live { record, meters, meter: None, label, asked, counted: (0, 0) };
         Entry { log: self.clone(), id, trace, draft: Mutex::new(Some(live)) }
     }
 
@@ -272,6 +299,16 @@ impl SessionLog {
 pub(crate) struct Wanted {
     pub(crate) group: GroupId,
     pub(crate) resource: Name,
+}
+
+/// Whose session it is.
+struct Of {
+    /// What its group is called.
+    label: Arc<str>,
+    /// Absent for a caller of another gateway.
+    meters: Option<Arc<SessionMeters>>,
+    /// What that gateway asked.
+    asked: Option<SpanId>,
 }
 
 /// Sessions of one group that are open or being opened.
@@ -320,17 +357,37 @@ impl Entry {
 
     /// The session is open on the member that was tried last; `meter` counts its bytes from here on.
     pub(crate) fn carried(&self, attempt: Attempt, meter: Arc<Meter>) {
-        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+        self.opened(|live| {
             live.attempted(attempt);
             live.meter = Some(meter);
-        }
+        });
     }
 
     /// The session is open on another gateway, which has the record of its member.
     pub(crate) fn passed_on(&self, gateway: GatewayId, meter: Arc<Meter>) {
-        if let Some(live) = self.log.lock().open.get_mut(&self.id) {
+        self.opened(|live| {
             (live.record.member, live.record.member_name) = (None, format!("at {gateway}"));
             live.meter = Some(meter);
+        });
+    }
+
+    /// Another gateway was asked.
+    pub(crate) fn asked(&self, asked: &PassedOn) {
+        if self.log.spans.follows(self.trace) {
+            self.log.spans.passed_on(TraceId(self.trace), self.id, asked);
+        }
+    }
+
+    /// The session is open from here on, as `note` notes.
+    fn opened(&self, note: impl FnOnce(&mut Live)) {
+        let followed = self.log.spans.follows(self.trace);
+        let mut log = self.log.lock();
+        let Some(live) = log.open.get_mut(&self.id) else { return };
+        note(live);
+        let story = followed.then(|| live.story());
+        drop(log);
+        if let Some(story) = story {
+            self.log.spans.opened(&story);
         }
     }
 
@@ -346,17 +403,25 @@ impl Entry {
     }
 
     fn close(&self, outcome: Outcome, detail: String) {
-        let closed_ms = Some(now_ms());
+        let closed = Some(SystemTime::now());
+        let followed = self.log.spans.follows(self.trace);
         let mut log = self.log.lock();
         let Some(mut live) = log.open.remove(&self.id) else { return };
         live.count();
         (live.record.bytes_up, live.record.bytes_down) = live.carried();
-        (live.record.closed_ms, live.record.outcome, live.record.detail) = (closed_ms, outcome, detail);
+        (live.record.closed, live.record.outcome, live.record.detail) = (closed, outcome, detail);
+        let story = followed.then(|| live.story());
         let oldest = if log.ended.len() == ENDED_MAX { log.ended.pop_front() } else { None };
         log.ended.push_back(live.record);
         drop(log);
-        if let Some(meters) = live.meters {
+        if let Some(meters) = &live.meters {
             meters.ended(outcome.as_str());
+        }
+        if let Some(story) = story {
+            if live.meter.is_none() {
+                self.log.spans.opened(&story);
+            }
+            self.log.spans.ended(&story);
         }
         drop(oldest);
     }
@@ -378,6 +443,10 @@ impl Live {
     fn now(&self) -> SessionRecord {
         let (bytes_up, bytes_down) = self.carried();
         SessionRecord { bytes_up, bytes_down, ..(*self.record).clone() }
+    }
+
+    fn story(&self) -> Story {
+        Story { record: (*self.record).clone(), group: self.label.clone(), asked: self.asked }
     }
 
     /// Bytes up and down so far.
@@ -410,6 +479,11 @@ mod tests {
         log.begin(&wanted(), &SessionMeters::of("g".into()), "127.0.0.1:9".parse().unwrap(), [0; 16])
     }
 
+    fn begin_guest(log: &SessionLog) -> Entry {
+        let (trace, caller) = (TraceId([7; 16]), "127.0.0.1:9".parse().unwrap());
+        log.begin_guest(&wanted(), "g".into(), caller, (trace.0, SpanId::root(trace)))
+    }
+
     fn wanted() -> Wanted {
         Wanted { group: GroupId::from_random(1), resource: "db".parse().unwrap() }
     }
@@ -423,6 +497,7 @@ mod tests {
             result: "ok",
             after: Duration::ZERO,
             took: Duration::ZERO,
+            number: None,
         }
     }
 
@@ -452,13 +527,13 @@ mod tests {
         assert_eq!(log.list(&SessionFilter { ended: true, ..filter }).0.len(), 1);
         let ended = log.get(id).unwrap();
         assert_eq!((ended.outcome, ended.member_name.as_str()), (Outcome::Closed, "a"));
-        assert!(ended.closed_ms.is_some());
+        assert!(ended.closed.is_some());
     }
 
     #[test]
     fn a_guest_is_shown_once_it_is_tried_on_a_member() {
         let log = SessionLog::default();
-        let guest = || log.begin_guest(&wanted(), "127.0.0.1:9".parse().unwrap(), [0; 16]);
+        let guest = || begin_guest(&log);
         for _ in 0..3 {
             guest().end(Outcome::NotOpened(Failure::NoMember), String::new());
         }
@@ -469,6 +544,8 @@ mod tests {
         assert_eq!(log.count()[&wanted().group], OpenSessions { own: 1, guests: 1 });
         guest.end(Outcome::Closed, String::new());
         assert_eq!(log.list(&everything).0.len(), 2);
+        assert_eq!(log.of_trace(TraceId([7; 16])).unwrap().member_name, "a");
+        assert!(log.of_trace(TraceId([8; 16])).is_none());
         drop(own);
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cli` | what can be typed |
 //! | `commands` | the admin API's nouns and verbs, through `client`, shown as `views` by `output` |
-//! | `serve` | gateway and agent as processes: `telemetry`, `observe`, `signals`, `ready`, `limits` around their crates |
+//! | `serve` | gateway and agent as processes: `telemetry`, `otlp`, `observe`, `signals`, `ready`, `limits` around their crates |
 //! | `install` | an agent as a service of a machine |
 //! | `demo` | everything at once on loopback |
 //! | `runtime` | what they run on |
@@ -30,6 +30,7 @@ mod install;
 mod limits;
 mod metrics;
 mod observe;
+mod otlp;
 mod output;
 #[cfg(test)]
 mod pages;

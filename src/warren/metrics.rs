@@ -14,6 +14,7 @@ pub(crate) const CPU_SECONDS_TOTAL: &str = "process_cpu_seconds_total";
 pub(crate) const START_TIME_SECONDS: &str = "process_start_time_seconds";
 pub(crate) const BUILD_INFO: &str = "warren_build_info";
 pub(crate) const DATA_AVAILABLE_BYTES: &str = "warren_data_available_bytes";
+pub(crate) const OTLP_SPANS_TOTAL: &str = "warren_otlp_spans_total";
 pub(crate) const DATA_SIZE_BYTES: &str = "warren_data_size_bytes";
 
 pub(crate) const CATALOGUE: &[Metric] = &[
@@ -48,6 +49,12 @@ pub(crate) const CATALOGUE: &[Metric] = &[
         kind: Kind::Gauge,
         labels: &[],
         help: "Size of the file system of the data folder.",
+    },
+    Metric {
+        name: OTLP_SPANS_TOTAL,
+        kind: Kind::Counter,
+        labels: &["result"],
+        help: "Spans for the collector, with --otlp: exported, dropped because too many waited, failed because it was away or refused the message, or rejected by it one by one.",
     },
 ];
 

@@ -14,6 +14,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
+use warren_core::trace::Tracer;
 use warren_group::{Group, OpenError, Options};
 use warren_identity::{TlsError, Trust, tls};
 use warren_tunnel::{Budget, Bundles, Config as TunnelConfig, Role, dial::Connector};
@@ -73,7 +74,7 @@ impl StartError {
     }
 }
 
-pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
+pub(super) async fn build(config: AgentConfig, tracer: Tracer) -> Result<Agent, StartError> {
     let folder = Folder::open(&config.data_dir)?;
     if let Some(left) = folder.forget_left()? {
         tracing::info!(agent = left, "left its group for good, enrolling anew under another id");
@@ -98,7 +99,7 @@ pub(super) async fn build(config: AgentConfig) -> Result<Agent, StartError> {
     let (live, _) = watch::channel(Arc::new(config.live.clone()));
     let targets = Targets::new(group.watch(), live.subscribe());
     let limits = Limits { sessions: config.sessions_max, pending_dials: config.pending_dials_max };
-    let sessions = Sessions::new(targets.clone(), group.watch(), live.subscribe(), limits);
+    let sessions = Sessions::new(targets.clone(), group.watch(), live.subscribe(), limits, tracer);
     let tls = |shown, alpn| GatewayTls::new(identity.gateways.clone(), extra.clone(), shown, alpn);
     let shown = || Some(identity.shown.clone());
     let cloud = Cloud::new(config.gateways.clone(), connector.clone(), tls(shown(), cloud::ALPN)?);

@@ -40,7 +40,7 @@ struct Running {
 }
 
 async fn start(overrides: Overrides) -> Running {
-    let agent = Agent::build(AgentConfig::load(None, overrides).unwrap()).await.unwrap();
+    let agent = Agent::build(AgentConfig::load(None, overrides).unwrap(), Tracer::default()).await.unwrap();
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
     let (reload, reloads) = mpsc::channel(1);
     let (ready, readiness) = (agent.ready(), agent.readiness());
@@ -126,13 +126,13 @@ async fn a_refused_token_ends_the_start_with_its_reason() {
     let site = Arc::new(Site::new());
     let gateway = Gateway::start(site.clone(), 1).await;
     let config = AgentConfig::load(None, overrides(&gateway, &site, "a", Some("old"))).unwrap();
-    let error = Agent::build(config).await.unwrap_err();
+    let error = Agent::build(config, Tracer::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), 3);
     let told = crate::cloud::causes(&error);
     assert!(told.contains("token_rotated") && told.contains("rotated away"), "{told}");
 
     let config = AgentConfig::load(None, overrides(&gateway, &site, "b", None)).unwrap();
-    assert_eq!(Agent::build(config).await.unwrap_err().exit_code(), 2);
+    assert_eq!(Agent::build(config, Tracer::default()).await.unwrap_err().exit_code(), 2);
 }
 
 #[tokio::test]
@@ -141,11 +141,14 @@ async fn a_gateway_that_is_away_is_waited_for() {
     let gateway = Gateway::start(site.clone(), 1).await;
     let mut over = overrides(&gateway, &site, "a", Some(TOKEN));
     over.gateways = vec![format!("https://{}", closed_port().await)];
-    let build = Agent::build(AgentConfig::load(None, over.clone()).unwrap());
+    let build = Agent::build(AgentConfig::load(None, over.clone()).unwrap(), Tracer::default());
     assert!(timeout(Duration::from_secs(2), build).await.is_err(), "still asking");
     // The second gateway answers.
     over.gateways.push(gateway.url.clone());
-    timeout(PATIENCE, Agent::build(AgentConfig::load(None, over).unwrap())).await.unwrap().unwrap();
+    timeout(PATIENCE, Agent::build(AgentConfig::load(None, over).unwrap(), Tracer::default()))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(gateway.enrolled(), 1);
 }
 

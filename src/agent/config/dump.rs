@@ -20,6 +20,7 @@ pub(super) fn dump(config: &AgentConfig) -> String {
         ("drain", json!(time(live.drain))),
         ("dial_timeout", json!(time(live.dial_timeout))),
         ("probe", json!({"interval": time(live.probe_interval), "timeout": time(live.probe_timeout)})),
+        ("otlp", config.otlp.dump()),
         ("limits", json!({"sessions": config.sessions_max, "pending_dials": config.pending_dials_max})),
     ]);
     let optional = [

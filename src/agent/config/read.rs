@@ -12,6 +12,7 @@ use warren_core::{
     destination::{Rules, Target},
     fields::{ConfigError, Fields, Problem, Problems, parse_yaml},
     id::Name,
+    trace::{Otlp, Sample},
 };
 use warren_group::Profile;
 
@@ -57,6 +58,7 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         resume_within: root.duration("resume_within").unwrap_or(Duration::from_secs(30)),
         profile: root.parse("profile").unwrap_or(Profile::Lan),
         app: read_app(&mut root, &name),
+        otlp: read_otlp(&mut root),
         kubernetes: kubernetes::read(&mut root, &source.overrides),
         name,
         live: read_live(&mut root),
@@ -94,6 +96,13 @@ fn read_live(root: &mut Fields<'_>) -> Live {
         probe_timeout,
         log: root.text("log"),
     }
+}
+
+fn read_otlp(root: &mut Fields<'_>) -> Otlp {
+    let mut otlp = root.section("otlp");
+    let read = Otlp { url: otlp.parse("url"), sample: otlp.parse("sample").unwrap_or(Sample::ALL) };
+    otlp.finish();
+    read
 }
 
 fn read_gateways(root: &mut Fields<'_>) -> Vec<GatewayUrl> {
@@ -239,6 +248,15 @@ fn overlay(root: &mut Map<String, Value>, overrides: &Overrides) {
     }
     if !overrides.gateways.is_empty() {
         root.insert("gateways".to_owned(), overrides.gateways.clone().into());
+    }
+    if overrides.otlp.is_some() || overrides.otlp_sample.is_some() {
+        let otlp = root.entry("otlp").or_insert_with(|| Value::Object(Map::new()));
+        if let Value::Object(otlp) = otlp {
+            let given = [("url", &overrides.otlp), ("sample", &overrides.otlp_sample)];
+            otlp.extend(
+                given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?.into()))),
+            );
+        }
     }
     if let Some(pod) = &overrides.pod {
         let section = root.entry("kubernetes").or_insert_with(|| Value::Object(Map::new()));

@@ -47,7 +47,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     for number in args.first..args.first + args.count {
         let (config, came, stop) = (args.config(number)?, came.clone(), stop.clone());
         agents.spawn(async move {
-            let built = Box::pin(stop.run_until_cancelled(Agent::build(config))).await;
+            let built = Box::pin(stop.run_until_cancelled(Agent::build(config, Default::default()))).await;
             let Some(agent) = built.transpose().map_err(|error| format!("agent {number}: {error}"))? else {
                 return Ok(());
             };

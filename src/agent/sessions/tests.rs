@@ -1,4 +1,5 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use warren_core::trace::{Sample, Sink, Span, SpanId};
 use warren_tunnel::{Budget, Config, Handle, Hello, OpenError, OpenRequest, Role, echo::check_echo, run};
 
 use super::*;
@@ -13,13 +14,20 @@ struct Agent {
     _live: watch::Sender<Arc<Live>>,
 }
 
+/// The number of the gateway that asks.
+const GATEWAY: u64 = 7;
+
 async fn agent(site: &Site, limits: Limits) -> Agent {
+    traced_agent(site, limits, Tracer::default()).await
+}
+
+async fn traced_agent(site: &Site, limits: Limits, tracer: Tracer) -> Agent {
     let member = site.member(1, 1).await;
     member.group.found().await.unwrap();
     crate::membership::joined(member.group.watch(), member.id).await;
     let (live_tx, live) = watch::channel(Arc::new(live()));
     let targets = Targets::new(member.group.watch(), live.clone());
-    let sessions = Sessions::new(targets, member.group.watch(), live, limits);
+    let sessions = Sessions::new(targets, member.group.watch(), live, limits, tracer);
     let desk = Desk::new(
         member.group.clone(),
         member.identity.clone(),
@@ -37,7 +45,7 @@ async fn agent(site: &Site, limits: Limits) -> Agent {
     let (serving, given) = (sessions.clone(), proof.clone());
     tokio::spawn(async move {
         while let Some(incoming) = handle.accept().await {
-            serving.serve(incoming, &desk, &given);
+            serving.serve(incoming, GATEWAY, &desk, &given);
         }
     });
     Agent { gateway, sessions, proof, member, _live: live_tx }
@@ -110,5 +118,45 @@ async fn a_session_waits_a_moment_for_a_config_that_is_on_its_way() {
     let request = OpenRequest { min_revision: 1, ..OpenRequest::resource("echo") };
     let (opened, _) = tokio::join!(agent.gateway.open(request), agent.member.put("echo", &target));
     opened.unwrap();
+    agent.member.shutdown().await;
+}
+
+/// Keeps what it is told.
+#[derive(Debug, Clone, Default)]
+struct Kept(Arc<std::sync::Mutex<Vec<Span>>>);
+
+impl Sink for Kept {
+    fn take(&self, span: Span) {
+        self.0.lock().unwrap().push(span);
+    }
+}
+
+#[tokio::test]
+async fn spans_hang_on_the_gateways_question_and_the_dial_is_told_while_the_session_is_open() {
+    let (site, kept) = (Site::new(), Kept::default());
+    let agent = traced_agent(&site, MANY, Tracer::new(Sample::ALL, kept.clone())).await;
+    let target = echo_target().await;
+    agent.member.put("echo", &target.to_string()).await;
+    let trace = TraceId([7; 16]);
+    let request = OpenRequest { trace: trace.0, ..OpenRequest::resource("echo") };
+    let mut session = agent.gateway.open(request).await.unwrap();
+    let asked = SpanId::asked(trace, GATEWAY, session.id());
+    {
+        let told = kept.0.lock().unwrap();
+        assert_eq!(told.iter().map(|span| span.name).collect::<Vec<_>>(), ["dial"]);
+        assert_eq!(told[0].parent, Some(asked.answered(trace)));
+    }
+    session.shutdown().await.unwrap();
+    session.read_to_end(&mut Vec::new()).await.unwrap();
+    drop(session);
+    timeout(PATIENCE, agent.sessions.idle()).await.unwrap();
+    let ended = async {
+        while kept.0.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.unwrap();
+    let told = kept.0.lock().unwrap()[1].clone();
+    assert_eq!((told.name, told.id, told.parent), ("session", asked.answered(trace), Some(asked)));
     agent.member.shutdown().await;
 }

@@ -76,7 +76,7 @@ impl Tunnel {
         if handle.ready().await.is_ok() {
             self.tunnels.lock().insert(self.epoch, handle.clone());
             self.say(Event::Connected).await;
-            self.serve(&handle).await;
+            self.serve(&handle, gateway).await;
             self.tunnels.lock().remove(&self.epoch);
         }
         let closed = handle.closed().await;
@@ -95,13 +95,14 @@ impl Tunnel {
         }
     }
 
-    async fn serve(&self, handle: &Handle) {
+    /// `gateway` is the number of the gateway at the other end.
+    async fn serve(&self, handle: &Handle, gateway: u64) {
         let (proof, mut status) = (Proof::absent(), handle.status());
         let (mut verified, mut draining) = (false, false);
         loop {
             tokio::select! {
                 incoming = handle.accept() => match incoming {
-                    Some(incoming) => self.wiring.sessions.serve(incoming, &self.wiring.desk, &proof),
+                    Some(incoming) => self.wiring.sessions.serve(incoming, gateway, &self.wiring.desk, &proof),
                     None => return,
                 },
                 () = proof.given(), if !verified => {

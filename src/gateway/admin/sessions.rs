@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tonic::{Request, Response, Status};
-use warren_core::{balance::CandidateRecord, id::AgentId};
+use warren_core::{balance::CandidateRecord, id::AgentId, trace::TraceId};
 use warren_wire::v1::{
     Attempt, Candidate, ListSessionsRequest, ListSessionsResponse, Session, ShowSessionRequest,
     sessions_server::Sessions,
@@ -48,9 +48,16 @@ impl Sessions for Api {
 
     async fn show(&self, request: Request<ShowSessionRequest>) -> Result<Response<Session>, Status> {
         let id = request.into_inner().id;
-        let number =
-            id.parse().map_err(|_| Problem::invalid(format!("`{id}` is not the number of a session")))?;
-        let record = self.context.sessions.get(number).ok_or_else(|| Problem::unknown("session", &id))?;
+        let sessions = &self.context.sessions;
+        let record = match (id.parse::<TraceId>(), id.parse::<u64>()) {
+            (Ok(trace), _) => sessions.of_trace(trace),
+            (Err(_), Ok(number)) => sessions.get(number),
+            (Err(_), Err(_)) => {
+                let told = format!("`{id}` is neither the number of a session nor its trace");
+                return Err(Problem::invalid(told).into());
+            }
+        };
+        let record = record.ok_or_else(|| Problem::unknown("session", &id))?;
         let groups = self.context.store.groups().await.map_err(Problem::from)?;
         Ok(Response::new(shown(record, &groups)))
     }
@@ -76,14 +83,14 @@ fn shown(record: SessionRecord, groups: &[GroupRecord]) -> Session {
         caller: record.caller.to_string(),
         member: record.member.map(|member| member.to_string()).unwrap_or_default(),
         member_name: record.member_name,
-        opened_ms: record.opened_ms,
-        closed_ms: record.closed_ms.unwrap_or_default(),
+        opened_ms: ms(record.opened),
+        closed_ms: record.closed.map(ms).unwrap_or_default(),
         bytes_up: record.bytes_up,
         bytes_down: record.bytes_down,
         outcome: record.outcome.as_str().to_owned(),
         detail: record.detail,
         attempts: record.attempts.into_iter().map(attempt).collect(),
-        trace: record.trace.iter().map(|byte| format!("{byte:02x}")).collect(),
+        trace: TraceId(record.trace).to_string(),
     }
 }
 
@@ -96,6 +103,11 @@ fn attempt(attempt: sessions::Attempt) -> Attempt {
         took_us: us(attempt.took),
         after_us: us(attempt.after),
     }
+}
+
+fn ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn us(time: Duration) -> u64 {

@@ -56,6 +56,11 @@ pub(super) fn read(
     set(&mut config.log.filter, pick(&mut log, "filter", overrides.log_filter.as_deref()));
     set(&mut config.log.format, pick(&mut log, "format", overrides.log_format.as_deref()));
     log.finish();
+
+    let mut otlp = root.section("otlp");
+    config.otlp.url = pick(&mut otlp, "url", overrides.otlp.as_deref());
+    set(&mut config.otlp.sample, pick(&mut otlp, "sample", overrides.otlp_sample.as_deref()));
+    otlp.finish();
     root.finish();
     Ok(config)
 }

@@ -64,6 +64,7 @@ fn tree(config: &GatewayConfig) -> Value {
         })),
     );
     put("log", Some(json!({"filter": config.log.filter, "format": config.log.format.as_str()})));
+    put("otlp", Some(config.otlp.dump()));
     Value::Object(root)
 }
 

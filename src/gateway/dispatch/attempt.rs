@@ -28,16 +28,17 @@ pub(super) enum Failed {
     CallerGone(std::io::Error),
 }
 
-/// Opens on `tunnel`, with the caller's first bytes right behind. On success all that `early` holds has been sent.
+/// Opens on `tunnel`, with the caller's first bytes right behind. On success all that `early` holds has been sent. `number` becomes
+/// what the session is called in the tunnel once it is asked for.
 pub(super) async fn attempt(
     tunnel: &Handle,
     request: OpenRequest,
     early: &mut Early,
     caller: Caller<'_>,
-    within: Duration,
+    (within, number): (Duration, &mut Option<u64>),
 ) -> Result<SessionStream, Failed> {
     let mut said = false;
-    match timeout(within, open(tunnel, request, early, caller, &mut said)).await {
+    match timeout(within, open(tunnel, request, early, caller, (&mut said, number))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failed::NoAnswer { said, after: within }),
     }
@@ -48,9 +49,10 @@ async fn open(
     request: OpenRequest,
     early: &mut Early,
     caller: Caller<'_>,
-    said: &mut bool,
+    (said, number): (&mut bool, &mut Option<u64>),
 ) -> Result<SessionStream, Failed> {
     let (session, mut answer) = tunnel.open_early(request).await.map_err(|error| Failed::of(error, false))?;
+    *number = Some(session.id());
     for bytes in early.kept() {
         *said = true;
         if session.send_bytes(bytes.clone()).await.is_err() {

@@ -8,6 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
+use warren_core::trace::{SpanId, TraceId};
 use warren_tunnel::{
     Incoming, OpenResult,
     relay::{RelayEnd, relay},
@@ -18,25 +19,35 @@ use crate::sessions::{Entry, Failure, Outcome, Wanted};
 
 impl Dispatcher {
     /// Takes a guest over that wants what `wanted` says. Returns at once; the session is a task of its own.
-    pub(crate) fn take_guest(&self, incoming: Incoming, wanted: Wanted) {
+    /// `from` is the number of the gateway that asks.
+    pub(crate) fn take_guest(&self, incoming: Incoming, wanted: Wanted, from: u64) {
         let shared = self.shared.clone();
         let opening = shared.opening.token();
         let Ok(permit) = shared.room.clone().try_acquire_owned() else {
             return incoming.refuse(OpenResult::Busy, "gateway holds as many sessions as it may");
         };
         self.shared.tasks.spawn(async move {
-            shared.carry_guest(incoming, wanted, opening).await;
+            shared.carry_guest(incoming, wanted, from, opening).await;
             drop(permit);
         });
     }
 }
 
 impl Shared {
-    async fn carry_guest(self: Arc<Self>, incoming: Incoming, wanted: Wanted, opening: TaskTrackerToken) {
+    async fn carry_guest(
+        self: Arc<Self>,
+        incoming: Incoming,
+        wanted: Wanted,
+        gateway: u64,
+        opening: TaskTrackerToken,
+    ) {
         let request = incoming.request();
         // It goes along for logs and sticky policies; one that cannot be read is nobody's.
         let from = request.caller.parse().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-        let entry = self.sessions.begin_guest(&wanted, from, request.trace);
+        let trace = TraceId(request.trace);
+        let asked = SpanId::asked(trace, gateway, incoming.session());
+        let label = self.registry.label(wanted.group);
+        let entry = self.sessions.begin_guest(&wanted, label.clone(), from, (trace.0, asked));
         let manner = Manner {
             patience: Duration::ZERO,
             may_pass_on: false,
@@ -57,6 +68,15 @@ impl Shared {
                     RelayEnd::Finished => (Outcome::Closed, String::new()),
                     RelayEnd::First(cut) | RelayEnd::Second(cut) => (Outcome::Cut(cut.reason), cut.detail),
                 };
+                debug!(
+                    session = entry.id(),
+                    group = &*label,
+                    resource = %wanted.resource,
+                    %trace,
+                    outcome = outcome.as_str(),
+                    detail,
+                    "guest's session ended"
+                );
                 entry.end(outcome, detail);
                 drop(held);
             }
@@ -72,7 +92,8 @@ impl Shared {
             Failure::NoMember | Failure::GatewayFull => OpenResult::Busy,
             Failure::TunnelLost | Failure::NoAnswer | Failure::CallerGone => OpenResult::Internal,
         };
-        debug!(session = entry.id(), reason = failure.as_str(), detail, "guest not carried");
+        let trace = TraceId(entry.trace());
+        debug!(session = entry.id(), %trace, reason = failure.as_str(), detail, "guest not carried");
         incoming.refuse(result, &detail);
         entry.end(Outcome::NotOpened(failure), detail);
     }

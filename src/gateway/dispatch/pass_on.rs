@@ -5,12 +5,12 @@
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::time::timeout;
 use tracing::debug;
-use warren_core::id::GatewayId;
+use warren_core::{id::GatewayId, trace::TraceId};
 use warren_tunnel::{Liveness, OpenRequest, OpenResult, SessionStream};
 
 use super::{Lost, Shared, attempt::Failed, early::Early};
@@ -18,6 +18,7 @@ use crate::{
     metrics,
     neighbours::{self, Neighbour, Share},
     sessions::{Entry, Wanted},
+    spans::PassedOn,
 };
 
 /// The other gateway tries its members one after the other, as we would.
@@ -77,7 +78,13 @@ impl PassOn<'_> {
             if left.is_zero() {
                 break;
             }
-            let failed = match self.open(&neighbour, left.min(OPEN_WITHIN)).await {
+            let (start, began) = (SystemTime::now(), Instant::now());
+            let mut number = None;
+            let opened = self.open(&neighbour, left.min(OPEN_WITHIN), &mut number).await;
+            let result = opened.as_ref().map_or_else(Failed::as_str, |_| OpenResult::Ok.as_str());
+            let took = began.elapsed();
+            self.entry.asked(&PassedOn { to: gateway, number, result, start, took });
+            let failed = match opened {
                 Ok((session, share)) => {
                     neighbours.took(self.wanted.group, gateway);
                     if neighbours.turns_are_over(self.wanted.group, &self.wanted.resource) {
@@ -94,7 +101,7 @@ impl PassOn<'_> {
                 }
                 Err(failed) => failed,
             };
-            debug!(session = self.entry.id(), %gateway, result = failed.as_str(), detail = failed.told_of("it"), "not taken by another gateway");
+            debug!(session = self.entry.id(), trace = %TraceId(self.entry.trace()), %gateway, result = failed.as_str(), detail = failed.told_of("it"), "not taken by another gateway");
             if is_final(&failed) {
                 metrics::passed_on(failed.as_str());
                 return Err(Lost { failure: failed.failure(), detail: told(gateway, &failed) });
@@ -114,7 +121,12 @@ impl PassOn<'_> {
         self.shared.neighbours.asked_in_vain(self.wanted.group, &self.wanted.resource)
     }
 
-    async fn open(&self, to: &Neighbour, within: Duration) -> Result<(SessionStream, Share), Failed> {
+    async fn open(
+        &self,
+        to: &Neighbour,
+        within: Duration,
+        number: &mut Option<u64>,
+    ) -> Result<(SessionStream, Share), Failed> {
         let Neighbour { tunnel, room, .. } = to;
         let group = self.wanted.group;
         let (Some(_open), Some(share)) = (room.opens.take(group), room.sessions.take(group)) else {
@@ -130,8 +142,13 @@ impl PassOn<'_> {
         let within = within + self.shared.limits.answer_grace;
         let mut status = tunnel.status();
         let silent = async { drop(status.wait_for(|status| status.liveness != Liveness::Alive).await) };
+        let open = async {
+            let (session, answer) = tunnel.open_early(request).await?;
+            *number = Some(session.id());
+            answer.await.map(|()| session)
+        };
         tokio::select! {
-            opened = timeout(within, tunnel.open(request)) => match opened {
+            opened = timeout(within, open) => match opened {
                 Ok(opened) => opened.map(|session| (session, share)).map_err(|error| Failed::of(error, false)),
                 Err(_) => Err(Failed::NoAnswer { said: false, after: within }),
             },

@@ -235,12 +235,14 @@ impl Shared {
 
     /// Takes what comes until the end.
     async fn attend(&self, tunnel: &Handle, api: &Router) {
+        // Without its hello nothing comes.
+        let from = tunnel.ready().await.map_or(0, |hello| hello.place);
         while let Some(incoming) = tunnel.accept().await {
-            self.take(incoming, api);
+            self.take(incoming, from, api);
         }
     }
 
-    fn take(&self, incoming: Incoming, api: &Router) {
+    fn take(&self, incoming: Incoming, from: u64, api: &Router) {
         match incoming.request().kind {
             SessionKind::Echo => drop(self.tasks.spawn(async move { serve_echo(incoming.accept()).await })),
             SessionKind::Control => drop(self.tasks.spawn(calls::serve(incoming, api.clone()))),
@@ -251,7 +253,7 @@ impl Shared {
                 if !self.registry.has_tunnels(group) {
                     return incoming.refuse(OpenResult::Busy, "no agent of the group has a tunnel here");
                 }
-                self.dispatcher.take_guest(incoming, Wanted { group, resource });
+                self.dispatcher.take_guest(incoming, Wanted { group, resource }, from);
             }
         }
     }

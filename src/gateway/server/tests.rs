@@ -52,7 +52,7 @@ impl Running {
             folder.path().join("gateway").display()
         );
         let config = GatewayConfig::parse("test", &text, &Overrides::default()).unwrap();
-        let gateway = Gateway::build(config).await.unwrap();
+        let gateway = Gateway::build(config, Tracer::default()).await.unwrap();
         let (parts, ready) = (gateway.parts.clone(), gateway.ready().clone());
         let mut readiness = gateway.readiness();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());

@@ -32,7 +32,7 @@ pub(crate) enum Verb {
     },
     /// Show one session and how its member was chosen
     Show {
-        /// As listed
+        /// Its number as listed, or its trace
         id: String,
     },
 }

@@ -8,7 +8,14 @@ use tokio_util::task::AbortOnDropHandle;
 use warren_agent::{Agent, AgentConfig, Live, Overrides, ProxyUrl, Ready, Token};
 
 use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
-use crate::{limits, observe::Readiness, output, ready, runtime, signals::Signals, telemetry::Telemetry};
+use crate::{
+    limits,
+    observe::Readiness,
+    otlp::{self, Resource},
+    output, ready, runtime,
+    signals::Signals,
+    telemetry::Telemetry,
+};
 
 const FILTER_DEFAULT: &str = "info";
 /// Where other programs look for the proxy to an https:// URL, in their order.
@@ -49,11 +56,14 @@ async fn serve(args: &AgentArgs, config: AgentConfig) -> anyhow::Result<()> {
     let (readiness, watched) = watch::channel(not_ready_yet("the agent is starting"));
     let (metrics, _serving) = observer(config.metrics, &telemetry, watched).await?;
 
+    let (tracer, exporter) = otlp::set_up(&config.otlp)?;
+    let (member, stop) = (config.name.clone(), signals.stop.clone());
     let agent = tokio::select! {
-        built = Agent::build(config) => built?,
+        built = Agent::build(config, tracer) => built?,
         // Waiting for a gateway to enrol with; there is nothing to drain yet.
         () = signals.drain.cancelled() => return Ok(()),
     };
+    let exporting = exporter.map(|exporter| exporter.start(resource(agent.facts(), &member)));
     let _following = follow(agent.readiness(), readiness, |state| Readiness {
         against: state.reasons().into_iter().map(String::from).collect(),
     });
@@ -62,15 +72,28 @@ async fn serve(args: &AgentArgs, config: AgentConfig) -> anyhow::Result<()> {
     let running = agent.run(signals.drain, signals.stop, signals.reload);
     tokio::pin!(running);
     let facts = tokio::select! {
-        () = &mut running => return Ok(()),
-        facts = ready => Facts::of(facts, metrics),
+        () = &mut running => None,
+        facts = ready => Some(Facts::of(facts, metrics)),
     };
-    tracing::info!(agent = %facts.id, group = %facts.group, peer = %facts.peer, "agent serves");
-    if let Some(path) = &args.ready_file {
-        ready::write(path, &facts)?;
+    if let Some(facts) = facts {
+        tracing::info!(agent = %facts.id, group = %facts.group, peer = %facts.peer, "agent serves");
+        if let Some(path) = &args.ready_file {
+            ready::write(path, &facts)?;
+        }
+        running.await;
     }
-    running.await;
+    if let Some(exporting) = exporting {
+        exporting.finish(&stop).await;
+    }
     Ok(())
+}
+
+/// Whose spans they are.
+fn resource(facts: &Ready, member: &str) -> Resource {
+    Resource::new("warren-agent", &facts.id.to_string())
+        .with("warren.group", &facts.group_name)
+        .with("warren.group.id", &facts.group.to_string())
+        .with("warren.member", member)
 }
 
 impl Facts {
@@ -114,6 +137,8 @@ fn overrides(args: &AgentArgs) -> Overrides {
             .into_iter()
             .find_map(|from| Some(ProxyUrl { from, url: variable(from)? })),
         environment_no_proxy: NO_PROXY_VARIABLES.into_iter().find_map(variable),
+        otlp: args.otlp.clone(),
+        otlp_sample: args.otlp_sample.clone(),
         app_host: args.app_host.clone(),
         app_port: args.app_port.clone(),
         pod: args.pod.clone(),

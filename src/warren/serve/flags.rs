@@ -71,6 +71,12 @@ pub(crate) struct GatewayArgs {
     /// Worker threads, 1 to 1024 [default: half of the CPUs]
     #[arg(long, env = "WARREN_THREADS", value_name = "N")]
     pub(super) threads: Option<String>,
+    /// Collector that spans of sessions are exported to by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT [default: none]
+    #[arg(long, env = "WARREN_OTLP", value_name = "URL")]
+    pub(super) otlp: Option<String>,
+    /// Share of the traces that is exported, 0 to 1; the same at gateways and agents [default: 1]
+    #[arg(long, env = "WARREN_OTLP_SAMPLE", value_name = "RATIO")]
+    pub(super) otlp_sample: Option<String>,
     /// Written whole once it serves: {"id","listen","metrics","url","ca","token"}
     #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
@@ -139,6 +145,12 @@ pub(crate) struct AgentArgs {
     /// Worker threads, 1 to 1024 [default: half of the CPUs]
     #[arg(long, env = "WARREN_THREADS", value_name = "N")]
     pub(super) threads: Option<String>,
+    /// Collector that spans of sessions are exported to by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT [default: none]
+    #[arg(long, env = "WARREN_OTLP", value_name = "URL")]
+    pub(super) otlp: Option<String>,
+    /// Share of the traces that is exported, 0 to 1; the same at gateways and agents [default: 1]
+    #[arg(long, env = "WARREN_OTLP_SAMPLE", value_name = "RATIO")]
+    pub(super) otlp_sample: Option<String>,
     /// Quick start: host of the one application to make reachable under the agent's name
     #[arg(long, env = "APP_HOST", value_name = "HOST")]
     pub(super) app_host: Option<String>,

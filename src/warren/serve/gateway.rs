@@ -14,6 +14,7 @@ use crate::{
     exit::Failure,
     limits,
     observe::Readiness,
+    otlp::{self, Resource},
     output::{self, Format},
     ready, runtime,
     signals::Signals,
@@ -70,11 +71,14 @@ async fn serve(args: &GatewayArgs, config: GatewayConfig, format: Format) -> any
     let (readiness, watched) = watch::channel(not_ready_yet("the gateway is starting"));
     let (metrics, _serving) = observer(config.metrics, &telemetry, watched).await?;
 
+    let (tracer, exporter) = otlp::set_up(&config.otlp)?;
+    let stop = signals.stop.clone();
     let gateway = tokio::select! {
-        built = Gateway::build(config) => built?,
+        built = Gateway::build(config, tracer) => built?,
         () = signals.drain.cancelled() => return Ok(()),
     };
     let facts = Facts::of(&gateway, metrics);
+    let exporting = exporter.map(|exporter| exporter.start(Resource::new("warren-gateway", &facts.id)));
     let (mut serves, state) = (gateway.readiness(), gateway.readiness());
     let _following = follow(state, readiness, |serves| match serves {
         true => Readiness::default(),
@@ -82,14 +86,19 @@ async fn serve(args: &GatewayArgs, config: GatewayConfig, format: Format) -> any
     });
     let running = gateway.run(signals.drain, signals.stop);
     tokio::pin!(running);
-    tokio::select! {
-        _ = &mut running => return Ok(()),
-        _ = serves.wait_for(|serves| *serves) => {}
+    let serves = tokio::select! {
+        _ = &mut running => false,
+        _ = serves.wait_for(|serves| *serves) => true,
+    };
+    if serves {
+        if let Some(path) = &ready_file {
+            ready::write(path, &facts)?;
+        }
+        running.await;
     }
-    if let Some(path) = &ready_file {
-        ready::write(path, &facts)?;
+    if let Some(exporting) = exporting {
+        exporting.finish(&stop).await;
     }
-    running.await;
     Ok(())
 }
 
@@ -145,5 +154,7 @@ fn overrides(args: &GatewayArgs) -> Overrides {
         threads: args.threads.clone(),
         log_filter: args.log.filter.clone(),
         log_format: format.map(String::from),
+        otlp: args.otlp.clone(),
+        otlp_sample: args.otlp_sample.clone(),
     }
 }
