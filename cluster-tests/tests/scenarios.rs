@@ -34,4 +34,5 @@ mod scenarios {
     mod slow_reader;
     mod strangers;
     mod targets;
+    mod traces;
 }
