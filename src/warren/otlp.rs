@@ -24,7 +24,7 @@ pub(crate) use message::Resource;
 
 use deliver::Delivery;
 
-/// Spans that wait for the collector, about 1 KiB each.
+/// Spans that wait for the collector.
 const QUEUE_MAX: usize = 4_096;
 /// Spans in one message.
 const BATCH_MAX: usize = 512;
