@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 use warren_cluster_tests::{
-    Answer, GROUP, Place, Postgres, Process, Site, caller, eventually, http, opens::Opens, target,
+    Answer, GROUP, OtherGateway, Postgres, Process, Site, caller, eventually, http, opens::Opens, target,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -24,14 +24,7 @@ struct World {
     postgres: Postgres,
     site: Site,
     /// The gateways after the first; the callers of each come to another address.
-    others: Vec<Other>,
-}
-
-struct Other {
-    name: String,
-    process: Process,
-    args: Vec<String>,
-    url: String,
+    others: Vec<OtherGateway>,
 }
 
 impl World {
@@ -52,7 +45,7 @@ impl World {
         let key = postgres.data().with_file_name("operator.key");
         let shared = ["--store", &store, "--operator-key-file", key.to_str().unwrap()];
         let site = Site::builder().gateway_args(&shared).start();
-        let others = (2..=gateways).map(|number| Other::start(&site, number, &shared)).collect();
+        let others = (2..=gateways).map(|number| OtherGateway::start(&site, number, &shared)).collect();
         Self { postgres, site, others }
     }
 
@@ -80,29 +73,6 @@ impl World {
             http::sum(&metrics, "warren_gateway_passed_on_total", "result=\"ok\"")
         };
         gateways.map(count).sum()
-    }
-}
-
-impl Other {
-    fn start(site: &Site, number: u8, shared: &[&str]) -> Self {
-        let name = format!("gateway-{number}");
-        let dir = site.path(&name);
-        let (data, host) = (dir.join("data"), format!("127.0.0.{number}"));
-        let own = ["gateway", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--ingress-host", &host];
-        let at = ["--data-dir", data.to_str().unwrap()];
-        let own = own.iter().chain(shared).chain(&at);
-        let mut args: Vec<String> = own.map(ToString::to_string).collect();
-        let mut process = Process::start(&name, &dir, &args, &Place::default());
-        let ready = process.ready();
-        // A restart must come back where the agents look for it.
-        args[2] = ready["listen"].as_str().unwrap().to_owned();
-        let url = ready["url"].as_str().unwrap().to_owned();
-        Self { name, process, args, url }
-    }
-
-    fn restart(&mut self, site: &Site) {
-        self.process = Process::start(&self.name, &site.path(&self.name), &self.args, &Place::default());
-        self.process.ready();
     }
 }
 
