@@ -1,7 +1,7 @@
 //! Proves the product on real servers and clients, and prints figures: PostgreSQL under pgbench with members killed,
 //! nginx under wrk, SFTP, idle memory, failover times; and faults of the network under load: connections cut, packets dropped,
 //! slow readers; dashboards and alerts. Needs Debian's postgresql, nginx, wrk, openssh-server; `black_hole` needs root, iproute2, nftables;
-//! `grafana` needs prometheus.
+//! `grafana` needs prometheus, strace, and all of these but nginx, wrk and openssh-server.
 //!
 //! `cargo run --release -p warren-cluster-tests --bin prove -- postgres nginx sftp idle edits resume black_hole slow_reader grafana`
 //!

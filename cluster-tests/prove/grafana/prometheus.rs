@@ -26,6 +26,16 @@ scrape_configs:
     file_sd_configs: [{files: [agents.json], refresh_interval: 1s}]
 ";
 
+/// Over how long the rules look back, and over how long they do here, so that what has ended is soon past.
+const WINDOWS: [(&str, &str); 6] = [
+    ("[5m]", "[15s]"),
+    ("[10m]", "[80s]"),
+    ("[15m]", "[60s]"),
+    ("[30m]", "[20s]"),
+    ("[1h]", "[20s]"),
+    ("[6h]", "[30s]"),
+];
+
 #[derive(Debug)]
 pub(crate) struct Prometheus {
     address: SocketAddr,
@@ -42,13 +52,14 @@ pub(crate) struct Series {
 }
 
 impl Prometheus {
-    /// Starts it with these rules, which wait only `pending` before they fire.
+    /// Starts it with these rules, which wait only `pending` before they fire and look back over short windows.
     pub(crate) fn start(rules: &Path, pending: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let write = |name: &str, text: &str| {
             fs::write(dir.path().join(name), text).expect("a temporary directory can be written");
         };
         let text = fs::read_to_string(rules).expect("the rules can be read");
+        let text = WINDOWS.iter().fold(text, |text, (long, short)| text.replace(long, short));
         let hurried = text.lines().map(|line| match line.split_once("for: ") {
             Some((before, _)) if before.trim().is_empty() => format!("{before}for: {pending}\n"),
             _ => format!("{line}\n"),
@@ -131,6 +142,20 @@ impl Series {
     pub(crate) fn shows(&self) -> bool {
         self.samples.iter().any(|(_, value)| value.is_finite())
     }
+}
+
+/// What there is against the metrics of a process by Prometheus' conventions for names, units and help; empty if nothing is.
+pub(crate) fn lint(metrics: &str) -> String {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().expect("promtool is installed");
+    let mut input = promtool.stdin.take().expect("it is piped");
+    input.write_all(metrics.as_bytes()).expect("promtool reads");
+    drop(input);
+    let output = promtool.wait_with_output().expect("promtool ends");
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() || !told.is_empty(), "promtool gives no reason");
+    told
 }
 
 /// HTTP/1.0, so that the answer comes in one piece.
