@@ -22,7 +22,8 @@ use crate::{
 /// Seed, length up, length down.
 const HEAD: usize = 24;
 const PIECE_MAX: u64 = 64 << 10;
-const VERDICT_MAX: Duration = Duration::from_secs(10);
+/// The caller's end may reach the target late: sessions wait for a tunnel for 30 s, once its end was noticed.
+const VERDICT_MAX: Duration = Duration::from_secs(45);
 
 /// One session: what it moves, and how fast at most.
 #[derive(Debug, Clone, Copy)]

@@ -51,16 +51,21 @@ pub(crate) struct Wiring {
 }
 
 /// The tunnels that are connected, to drain and close them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tunnels(Arc<Mutex<BTreeMap<u64, Handle>>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Tunnels {
+    connected: Arc<Mutex<BTreeMap<u64, Handle>>>,
+    bundles: Bundles,
+}
 
 impl Tunnels {
-    /// Tells every gateway that this agent takes nothing new, waits for the sessions that there are, and cuts what is
-    /// open at `deadline`. Gives the number cut.
+    /// Tells every gateway that this agent takes nothing new, waits for the sessions that there are, also for those that are
+    /// on no tunnel, and cuts what is open at `deadline`. Gives the number cut. No tunnel may be made meanwhile.
     pub(crate) async fn drain(&self, deadline: Duration, detail: &str) -> usize {
+        let until = tokio::time::Instant::now() + deadline;
         let handles = self.all();
         let drains = handles.iter().map(|handle| handle.drain(deadline, detail));
-        futures_util::future::join_all(drains).await.into_iter().sum()
+        let cut: usize = futures_util::future::join_all(drains).await.into_iter().sum();
+        cut + self.bundles.drain(until).await
     }
 
     /// Closes every tunnel and waits until the gateways know, at most `within`.
@@ -77,7 +82,7 @@ impl Tunnels {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Handle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,7 +101,7 @@ pub(crate) struct Uplink {
 impl Uplink {
     pub(crate) fn new(wiring: Wiring, slots: usize) -> (Self, Tunnels, watch::Receiver<UplinkStatus>) {
         let (status, seen) = watch::channel(UplinkStatus::default());
-        let tunnels = Tunnels::default();
+        let tunnels = Tunnels { connected: Arc::default(), bundles: wiring.bundles.clone() };
         let machine = Machine::new(slots, wiring.gateways.len(), Instant::now());
         let tasks = TaskTracker::new();
         let news = mpsc::channel(NEWS_MAX);

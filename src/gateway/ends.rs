@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
 };
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use warren_tunnel::{
     Bundles, CloseReason, Closed, Greeted, Handle, Hello,
     tls::TlsStream,
@@ -42,10 +42,13 @@ pub(crate) async fn greet(
     Ok(greeted.map_err(NoTunnel::Hello)?.look_for_end_by(TlsStream::has_ended))
 }
 
-/// Asks for nothing new, and lets what they carry end until `deadline`. Gives the number cut.
-pub(crate) async fn drain(tunnels: &[Handle], deadline: Duration) -> usize {
+/// Asks for nothing new, and lets what they carry, and what waits for one of them, end until `deadline`. Gives the number
+/// cut.
+pub(crate) async fn drain(bundles: &Bundles, tunnels: &[Handle], deadline: Duration) -> usize {
+    let until = Instant::now() + deadline;
     let drains = tunnels.iter().map(|tunnel| tunnel.drain(deadline, STOPS));
-    futures_util::future::join_all(drains).await.into_iter().sum()
+    let cut: usize = futures_util::future::join_all(drains).await.into_iter().sum();
+    cut + bundles.drain(until).await
 }
 
 pub(crate) fn close(tunnels: &[Handle]) {

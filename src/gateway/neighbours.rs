@@ -12,14 +12,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
 use tokio::{sync::watch, time::Instant};
 use warren_core::id::{GatewayId, GroupId, Name};
-use warren_tunnel::{Config, Handle, Liveness};
+use warren_tunnel::{Bundles, Config, Handle, Liveness};
 
 use crate::metrics;
 
@@ -56,6 +56,8 @@ struct Shared {
     came: watch::Sender<u64>,
     /// Of the tunnel to each, whichever it is at the moment: sessions go on over the next one.
     rooms: RwLock<BTreeMap<GatewayId, Room>>,
+    /// Of the tunnels to all of them.
+    bundles: OnceLock<Bundles>,
     /// There may be others.
     sought: AtomicBool,
 }
@@ -138,6 +140,11 @@ impl Neighbours {
             takers.clear();
         }
         takers.insert(group, gateway);
+    }
+
+    /// What carries the sessions of the tunnels to them; made once.
+    fn bundles(&self, make: impl FnOnce() -> Bundles) -> Bundles {
+        self.shared.bundles.get_or_init(make).clone()
     }
 
     /// Whether this gateway has its store for itself.

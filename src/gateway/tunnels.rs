@@ -145,7 +145,7 @@ impl Tunnels {
     /// Tells every agent that nothing new is wanted, and waits until their sessions are done or the deadline has come.
     /// Returns how many were cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        ends::drain(&self.handles(), deadline).await
+        ends::drain(&self.shared.bundles, &self.handles(), deadline).await
     }
 
     /// Closes every tunnel and waits a moment for that to be told.

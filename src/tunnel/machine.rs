@@ -50,6 +50,7 @@ use entry::{Entry, Lane, SessionPhase};
 pub use event::{Event, NotSent, ProtocolError, Received, Refusal};
 use liveness::Pulse;
 use moving::Upcall;
+pub(crate) use timeouts::STILL_OPEN;
 use transmit::Lanes;
 
 /// Endings of sessions that are told before a close; the close itself ends whatever they leave out.

@@ -1,6 +1,11 @@
-//! Draining with live sessions, from both ends: they finish, and they move when a tunnel breaks meanwhile.
+//! Draining with live sessions, from both ends: they finish, and they move when a tunnel breaks meanwhile. Those that are on no
+//! tunnel at the end are reset like the others: whoever is cut must not take it for an end.
 
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 use warren_cluster_tests::{
     Site, caller, eventually,
@@ -35,6 +40,51 @@ fn sessions_of_a_draining_gateway_finish_although_a_tunnel_breaks() {
     let summary = interactive.finish();
     assert!(summary.failures.is_empty(), "SEED={seed}: {:?}", summary.failures);
     assert_eq!(site.gateway.wait(SOON).code(), Some(0), "{}", site.gateway.log());
+}
+
+/// Waits for the end of a connection on which nobody says anything more.
+fn is_reset(mut socket: TcpStream) {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let end = socket.read(&mut [0]);
+    assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_session_on_no_tunnel_is_reset_when_the_gateway_stops() {
+    let mut site = Site::builder().gateway_args(&["--drain", "3s"]).start();
+    site.add_agent("agent-1", &[]);
+    site.wait_for_members(1);
+    let echo = site.resource("echo", target::echo());
+    let (session, _) = caller::open_echo(echo).unwrap();
+    site.agents[0].process.kill();
+    let dead = site.agents[0].id.clone();
+    eventually("the gateway knows", SOON, || (site.member_status(&dead) == "No response").then_some(()));
+    site.gateway.terminate();
+    is_reset(session);
+    assert_eq!(site.gateway.wait(SOON).code(), Some(0));
+    let log = site.gateway.log();
+    assert!(log.contains("sessions cut at the end of the drain sessions=1"), "{log}");
+}
+
+#[test]
+fn a_session_on_no_tunnel_is_reset_when_its_agent_stops() {
+    let (mut site, relay) = Site::builder().behind_relay(1, "drain: 3s\n");
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let resource = site.resource("watched", target.local_addr().unwrap());
+    let mut session = caller::connect(resource).unwrap();
+    session.write_all(b"x").unwrap();
+    // Probes come, too, and say nothing.
+    let at_target = target
+        .incoming()
+        .map(Result::unwrap)
+        .find_map(|mut socket| (socket.read(&mut [0]).unwrap() == 1).then_some(socket));
+    relay.refuse();
+    relay.cut(End::Reset);
+    let agent = &mut site.agents[0].process;
+    eventually("it has no tunnel", SOON, || agent.log().contains("no tunnel, will dial again").then_some(()));
+    agent.terminate();
+    is_reset(at_target.unwrap());
+    assert_eq!(agent.wait(SOON).code(), Some(0), "{}", agent.log());
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Guests {
 
     /// Takes nothing more, and lets what is carried end until `deadline`. Gives the number cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        ends::drain(&self.tunnels(), deadline).await
+        ends::drain(&self.shared.bundles, &self.tunnels(), deadline).await
     }
 
     /// Closes every tunnel and waits a moment for that to be told.

@@ -71,7 +71,7 @@ impl Links {
         tls: Arc<ClientConfig>,
         (own, machine, budget): (GatewayId, Config, Budget),
     ) -> Self {
-        let bundles = Bundles::new(Role::Gateway, machine, budget);
+        let bundles = neighbours.bundles(|| Bundles::new(Role::Gateway, machine, budget));
         let hello = Hello { place: own.number(), ..Hello::new(rand::random(), 0, 0) };
         let dialer = Dialer { neighbours, tls, bundles, hello };
         Self { store, dialer, known: BTreeMap::new(), tasks: TaskTracker::new() }
@@ -190,7 +190,10 @@ impl Dialer {
 impl Neighbours {
     /// Asks nothing more of the others, and lets what they carry end until `deadline`. Gives the number cut.
     pub(crate) async fn drain(&self, deadline: Duration) -> usize {
-        ends::drain(&self.tunnels(), deadline).await
+        match self.shared.bundles.get() {
+            Some(bundles) => ends::drain(bundles, &self.tunnels(), deadline).await,
+            None => 0,
+        }
     }
 
     pub(crate) fn close(&self) {

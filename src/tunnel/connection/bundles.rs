@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Closed, Driver, Greeted, Handle, greet, join,
@@ -14,8 +17,8 @@ use super::{
 };
 use crate::{
     budget::Budget,
-    frame::Hello,
-    machine::{Bundle, Config, Role},
+    frame::{Hello, ResetReason},
+    machine::{Bundle, Config, Role, STILL_OPEN},
 };
 
 /// The bundles of one process. Cheap to clone.
@@ -72,6 +75,21 @@ impl Bundles {
         join(&shared, tunnel, wire, frames)
     }
 
+    /// Of a process that stops, once its tunnels are drained and none comes any more: whatever waits for a tunnel waits in
+    /// vain, and is reset at `until`, as what tunnels carry is then. Gives the number of sessions.
+    pub async fn drain(&self, until: Instant) -> usize {
+        let waiting = |bundle: &Arc<Shared>| bundle.lock().bundle.parked() > 0;
+        if self.all().iter().any(waiting) {
+            sleep_until(until).await;
+        }
+        self.all().iter().map(|bundle| bundle.give_up_waiting()).sum()
+    }
+
+    fn all(&self) -> Vec<Arc<Shared>> {
+        let places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.values().flatten().filter_map(|(_, bundle)| bundle.upgrade()).collect()
+    }
+
     /// The bundle of that process, and those of the processes that it has taken the place of.
     fn find(&self, place: u64, boot: u64) -> (Arc<Shared>, Vec<Arc<Shared>>) {
         let mut places = self.inner.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,13 +119,24 @@ impl Bundles {
 
 impl Shared {
     fn peer_gone(&self) {
+        self.tell(|bundle| bundle.peer_gone(now()));
+    }
+
+    fn give_up_waiting(&self) -> usize {
+        self.tell(|bundle| bundle.give_up_waiting(ResetReason::Draining, STILL_OPEN, now()))
+    }
+
+    /// Changes the bundle, and wakes whomever that is news for.
+    fn tell<T>(&self, change: impl FnOnce(&mut Bundle) -> T) -> T {
         let mut wakers = Vec::new();
-        {
+        let told = {
             let mut state = self.lock();
-            state.bundle.peer_gone(now());
+            let told = change(&mut state.bundle);
             state.dispatch_parked(&mut wakers);
             state.wake_touched(&mut wakers);
-        }
+            told
+        };
         wakers.into_iter().for_each(std::task::Waker::wake);
+        told
     }
 }

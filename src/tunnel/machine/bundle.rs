@@ -217,11 +217,18 @@ impl Bundle {
             self.act(key, now, |tunnel| tunnel.close(CloseReason::Fenced, detail));
             self.touched.push(key);
         }
-        for id in self.parked.ids() {
-            if let Some(waiting) = self.parked.remove(id) {
-                self.give_up(id, waiting, ResetReason::PeerRestarted, detail, now);
+        self.give_up_waiting(ResetReason::PeerRestarted, detail, now);
+    }
+
+    /// No tunnel will come for the sessions that wait for one. Gives their number.
+    pub fn give_up_waiting(&mut self, reason: ResetReason, detail: &str, now: Instant) -> usize {
+        let ids = self.parked.ids();
+        for id in &ids {
+            if let Some(waiting) = self.parked.remove(*id) {
+                self.give_up(*id, waiting, reason, detail, now);
             }
         }
+        ids.len()
     }
 
     /// Whether nothing is left of it.

@@ -5,6 +5,9 @@ use std::time::Instant;
 use super::{CreditDue, Event, Liveness, Phase, Tunnel};
 use crate::frame::{CloseReason, Frame, OpenResult, ResetReason, SessionKind};
 
+/// What both ends are told of a session that a drain cuts.
+pub(crate) const STILL_OPEN: &str = "still open at the end of the drain";
+
 impl Tunnel {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -87,7 +90,7 @@ impl Tunnel {
             self.sessions.iter().filter(|(_, entry)| is_resource(entry)).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         for id in &ids {
-            self.cut(*id, ResetReason::Draining, "still open at the end of the drain");
+            self.cut(*id, ResetReason::Draining, STILL_OPEN);
         }
         self.events.push_back(Event::Drained { cut: ids.len() });
     }
