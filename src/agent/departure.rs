@@ -4,7 +4,7 @@
 //! the id out; should it be away, people may revoke it later, and nothing waits for that. The note in the data folder has
 //! the next start enrol anew, as an agent with an empty folder does.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep, timeout};
 use warren_core::{id::AgentId, state::Refusal};
@@ -37,7 +37,7 @@ pub(crate) struct Departure {
 
 /// Whether a member that is told to stop is not to come back. Not knowing means that it is.
 pub(crate) async fn is_due(folder: &Folder, kubernetes: Option<&Kubernetes>) -> bool {
-    match folder.take_leave_note() {
+    match folder.take_leave_note(SystemTime::now()) {
         Ok(true) => return true,
         Ok(false) => {}
         Err(error) => {

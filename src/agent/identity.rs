@@ -8,7 +8,7 @@
 //! | `agent.json` | the ids | last: with it the agent is enrolled |
 //! | `boot` | the number of the last start | by each start |
 //! | `peer.port`, `peer.address` | where others were told to connect | by each start that picks or finds it |
-//! | `leave` | the wish that the agent leaves its group when it stops | by who uninstalls it; the stop takes it away |
+//! | `leave` | the wish that the agent leaves its group when it stops | by who uninstalls it, just before; the stop takes it away |
 //! | `left` | the id of an agent that has left its group for good | by leaving; the next start forgets all but the last three |
 //!
 //! All are mode 0600 in a folder of mode 0700, and each is replaced whole, so that a crash leaves the old or the new.
@@ -19,7 +19,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,11 @@ use warren_identity::{
 
 const OWNER_ONLY: u32 = 0o700;
 const LEFT: &str = "left";
-/// Whoever puts this file into the data folder of an agent that runs has it leave its group for good when it stops next.
+/// Whoever puts this file into the data folder of an agent that runs has it leave its group for good when it stops within
+/// the next minutes.
 pub const LEAVE_NOTE: &str = "leave";
+/// The stop comes right after the wish. One that does not was given up, and a later stop, such as the machine's, is another.
+const LEAVE_NOTE_COUNTS_FOR: Duration = Duration::from_secs(300);
 
 /// Why an agent's identity cannot be read or kept.
 #[derive(Debug, Error)]
@@ -163,10 +166,12 @@ impl Folder {
     }
 
     /// Whether the agent is wished to leave its group. The wish counts for one stop, whatever comes of it.
-    pub(crate) fn take_leave_note(&self) -> Result<bool, StoredIdentityError> {
+    pub(crate) fn take_leave_note(&self, now: SystemTime) -> Result<bool, StoredIdentityError> {
         let path = self.path(LEAVE_NOTE);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
+        let wished = fs::symlink_metadata(&path).and_then(|about| about.modified());
+        match wished.and_then(|wished| fs::remove_file(&path).map(|()| wished)) {
+            // After a clock was set back it is not known how long ago that was: the agent stays.
+            Ok(wished) => Ok(now.duration_since(wished).is_ok_and(|ago| ago <= LEAVE_NOTE_COUNTS_FOR)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(StoredIdentityError::Folder { act: "take away", path, source }),
         }
@@ -284,8 +289,6 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use warren_identity::{AgentRequest, Authority};
 
     use super::*;
@@ -365,10 +368,27 @@ mod tests {
     fn the_wish_to_leave_counts_once() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::open(place.path()).unwrap();
-        assert!(!folder.take_leave_note().unwrap());
-        fs::write(place.path().join(LEAVE_NOTE), "").unwrap();
-        assert!(folder.take_leave_note().unwrap());
-        assert!(!folder.take_leave_note().unwrap());
+        let note = place.path().join(LEAVE_NOTE);
+        assert!(!folder.take_leave_note(SystemTime::now()).unwrap());
+        fs::write(&note, "").unwrap();
+        assert!(folder.take_leave_note(SystemTime::now()).unwrap());
+        assert!(!folder.take_leave_note(SystemTime::now()).unwrap());
+    }
+
+    #[test]
+    fn a_wish_whose_stop_did_not_come_is_void() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let note = place.path().join(LEAVE_NOTE);
+        for (later, counts) in [(0, true), (299, true), (301, false), (86_400, false)] {
+            fs::write(&note, "").unwrap();
+            let wished = fs::metadata(&note).unwrap().modified().unwrap();
+            let now = wished + Duration::from_secs(later);
+            assert_eq!(folder.take_leave_note(now).unwrap(), counts, "{later} s later");
+            assert!(!note.exists());
+        }
+        fs::write(&note, "").unwrap();
+        assert!(!folder.take_leave_note(UNIX_EPOCH).unwrap(), "from the future");
     }
 
     #[test]

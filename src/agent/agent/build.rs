@@ -80,7 +80,7 @@ pub(super) async fn build(config: AgentConfig, tracer: Tracer) -> Result<Agent, 
         tracing::info!(agent = left, "left its group for good, enrolling anew under another id");
     }
     // A wish from before this start is void: it was for a stop that did not come to it.
-    folder.take_leave_note()?;
+    folder.take_leave_note(SystemTime::now())?;
     config.way.tell(&config.gateways);
     let (connector, extra) = (config.way.connector(), extra_roots(&config)?);
     // Before enrolling: a port that is taken should not cost a use of the token.
