@@ -144,6 +144,7 @@ async fn uninstall(args: UninstallArgs, format: Format) -> anyhow::Result<()> {
         return output::print(&show::whole(&plan));
     }
     let agent = found.agent.clone();
+    let left = found.has_left || (args.leave && found.enrolled);
     let acting = Acting {
         machine: &machine,
         place: &place,
@@ -156,8 +157,8 @@ async fn uninstall(args: UninstallArgs, format: Format) -> anyhow::Result<()> {
         talk(format_args!("  changed: {change}"));
     }
     let unit = place.unit();
-    let view = Uninstalled { unit: &unit, changes: &plan.changes, agent: agent.as_deref(), left: args.leave };
-    let told = match agent.as_deref().filter(|_| !args.leave) {
+    let view = Uninstalled { unit: &unit, changes: &plan.changes, agent: agent.as_deref(), left };
+    let told = match agent.as_deref().filter(|_| !left) {
         _ if plan.changes.is_empty() => format!("{unit} is not installed here, nothing was changed"),
         Some(id) => format!(
             "done; agent {id} is a member of its group still. If it is not to come back: `warren agents revoke {id}` where the gateway is administered"
@@ -196,13 +197,20 @@ fn read_token(token: &Token) -> anyhow::Result<String> {
 fn is_agents(folder: &Path) -> anyhow::Result<bool> {
     const OURS: [&str; 3] = ["agent.", "peer.", "group."];
     const WHOLE: [&str; 4] = ["roots.pem", "boot", "left", "leave"];
+    // What is replaced whole is written beside first, where a crash may leave it.
+    let draft = |name: &str| {
+        name.strip_suffix(".new")
+            .and_then(|name| name.rsplit_once('.'))
+            .is_some_and(|(name, _)| WHOLE.contains(&name))
+    };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries.collect::<Result<Vec<_>, _>>(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => Err(error),
     };
     let entries = entries.with_context(|| format!("cannot read `{}`", folder.display()))?;
-    let ours = |name: &str| OURS.iter().any(|begin| name.starts_with(begin)) || WHOLE.contains(&name);
+    let ours =
+        |name: &str| OURS.iter().any(|begin| name.starts_with(begin)) || WHOLE.contains(&name) || draft(name);
     Ok(entries.iter().all(|entry| entry.file_name().to_str().is_some_and(ours)))
 }
 

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use serde_json::Value;
@@ -147,6 +148,12 @@ fn one_command_makes_a_member_and_another_takes_it_away() {
     let again = machine.agent("install", &[]).ok();
     assert_eq!(again.try_json().unwrap()["changes"], Value::Array(Vec::new()), "{again:?}");
     assert!(machine.told().is_empty());
+
+    // Written since, by hand or by an installation that was cut short.
+    let file = fs::File::options().append(true).open(machine.at("etc/warren/agent.yaml")).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
+    machine.agent("install", &[]).ok();
+    assert_eq!(machine.told(), ["systemctl restart warren-agent.service"]);
 
     let refused = machine.agent("install", &["--name", "other"]);
     assert_eq!(refused.code, 3, "{refused:?}");

@@ -1,18 +1,15 @@
 //! Carries a plan out, step by step, and says which one failed.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::Context;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    found,
     machine::Machine,
-    place::Place,
+    place::{LEFT, Place},
     plan::{Plan, Step},
     show,
 };
@@ -70,6 +67,7 @@ impl Acting<'_> {
         match step {
             Step::Folder { path, mode, owner } => machine.folder(path, *mode, *owner).await,
             Step::Write { path, mode, owner, content } => machine.write(path, *mode, *owner, content).await,
+            Step::Note(path) => machine.note(path).await,
             Step::Remove(path) => Ok(machine.remove(path)?),
             Step::RemoveFolder(path) => Ok(machine.remove_folder(path)?),
             Step::RemoveIfEmpty(path) => match fs::remove_dir(machine.real(path)) {
@@ -134,13 +132,10 @@ impl Acting<'_> {
 
     /// An agent that was not let go is wanted by its group: it goes on.
     async fn check_left(&self) -> anyhow::Result<()> {
-        let path = self.machine.real(&self.data_dir.join("left"));
-        let left = match fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-        };
-        if left.is_some() && left == self.agent {
+        let left = found::read(&self.machine.real(&self.data_dir.join(LEFT)))?;
+        if let (Some(left), Some(agent)) = (left, &self.agent)
+            && left.content.trim_ascii() == agent.as_bytes()
+        {
             return Ok(());
         }
         let unit = self.place.unit();
@@ -160,12 +155,9 @@ impl Acting<'_> {
     }
 }
 
-fn read_ready(path: &PathBuf) -> anyhow::Result<Option<Serving>> {
-    match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .with_context(|| format!("cannot understand `{}`", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
-    }
+fn read_ready(path: &Path) -> anyhow::Result<Option<Serving>> {
+    let Some(file) = found::read(path)? else { return Ok(None) };
+    serde_json::from_slice(&file.content)
+        .map(Some)
+        .with_context(|| format!("cannot understand `{}`", path.display()))
 }

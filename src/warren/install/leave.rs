@@ -7,7 +7,7 @@ use warren_agent::LEAVE_NOTE;
 use super::{
     found::Found,
     place::{PROGRAM, Place, SETTINGS, STATE, SYSUSERS, USER},
-    plan::{Content, Owner, Plan, Step, run, systemctl},
+    plan::{Plan, Step, run, systemctl},
 };
 use crate::exit::{Exit, Failure};
 
@@ -32,9 +32,7 @@ pub(super) fn uninstall(place: &Place, wish: &Wish, found: &Found) -> Result<Pla
             );
             return Err(Failure::new(Exit::Refused, told));
         }
-        let note = wish.data_dir.join(LEAVE_NOTE);
-        let content = Content::Text(String::new());
-        plan.steps.push(Step::Write { path: note, mode: 0o600, owner: Owner::Service, content });
+        plan.steps.push(Step::Note(wish.data_dir.join(LEAVE_NOTE)));
         plan.steps.push(systemctl(&["stop", &unit]));
         plan.steps.push(Step::CheckLeft);
         plan.changes.push("the agent has left its group for good".to_owned());
@@ -46,14 +44,20 @@ pub(super) fn uninstall(place: &Place, wish: &Wish, found: &Found) -> Result<Pla
     if found.failed {
         plan.steps.push(systemctl(&["reset-failed", &unit]));
     }
+    let before_units = plan.steps.len();
     let drop_in = place.drop_in();
     if found.files.contains_key(&drop_in) {
+        let folder = drop_in.parent().map(Path::to_owned);
         plan.steps.push(Step::Remove(drop_in));
+        // People's own may stand beside it.
+        plan.steps.extend(folder.map(Step::RemoveIfEmpty));
     }
     if own_unit {
         plan.steps.push(Step::Remove(place.unit_file()));
-        plan.steps.push(systemctl(&["daemon-reload"]));
         plan.changes.push(format!("unit {} removed", place.unit_file().display()));
+    }
+    if plan.steps.len() > before_units {
+        plan.steps.push(systemctl(&["daemon-reload"]));
     }
     // The token is of no use without the service, and a danger.
     if found.files.contains_key(&place.token()) {
@@ -65,13 +69,8 @@ pub(super) fn uninstall(place: &Place, wish: &Wish, found: &Found) -> Result<Pla
     Ok(plan)
 }
 
+/// In an order that can be gone on with after a step that failed: what tells of the others goes last.
 fn purge(place: &Place, wish: &Wish, found: &Found, plan: &mut Plan) -> Result<(), Failure> {
-    for path in [place.config(), place.former_config(), place.ca()] {
-        if found.files.contains_key(&path) {
-            plan.changes.push(format!("{} removed", path.display()));
-            plan.steps.push(Step::Remove(path));
-        }
-    }
     if found.folders.contains(&wish.data_dir) {
         if !wish.data_is_agents {
             let told = format!(
@@ -82,6 +81,12 @@ fn purge(place: &Place, wish: &Wish, found: &Found, plan: &mut Plan) -> Result<(
         }
         plan.steps.push(Step::RemoveFolder(wish.data_dir.clone()));
         plan.changes.push(format!("{} removed, and with it the agent's identity", wish.data_dir.display()));
+    }
+    for path in [place.config(), place.former_config(), place.ca()] {
+        if found.files.contains_key(&path) {
+            plan.changes.push(format!("{} removed", path.display()));
+            plan.steps.push(Step::Remove(path));
+        }
     }
     if found.neighbours || found.packaged {
         return Ok(());

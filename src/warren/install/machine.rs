@@ -2,13 +2,14 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
 };
 
 use anyhow::Context;
+use rustix::fs::OFlags;
 use tokio::{process::Command, time::timeout};
 
 use super::{
@@ -35,6 +36,8 @@ pub(super) struct State {
     active: String,
     /// Exit code of the main process that ended last.
     pub(super) status: Option<i32>,
+    /// Its files have changed since systemd read them.
+    pub(super) is_unread: bool,
     pid: Option<u32>,
 }
 
@@ -45,6 +48,7 @@ impl State {
         Self {
             active: value("ActiveState").unwrap_or_default().to_owned(),
             status: value("ExecMainStatus").and_then(|status| status.parse().ok()),
+            is_unread: value("NeedDaemonReload") == Some("yes"),
             pid,
         }
     }
@@ -112,9 +116,8 @@ impl Machine {
     }
 
     pub(super) async fn state(&self, unit: &str) -> anyhow::Result<State> {
-        let said = self
-            .output(&["systemctl", "show", "--property=ActiveState,ExecMainStatus,MainPID", unit])
-            .await?;
+        let properties = "--property=ActiveState,ExecMainStatus,MainPID,NeedDaemonReload";
+        let said = self.output(&["systemctl", "show", properties, unit]).await?;
         Ok(State::parse(&String::from_utf8_lossy(&said.stdout)))
     }
 
@@ -132,32 +135,31 @@ impl Machine {
 
     /// Runs a command that must succeed.
     pub(super) async fn run(&self, words: &[impl AsRef<str>]) -> anyhow::Result<()> {
-        let said = self.output(words).await?;
-        if said.status.success() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&said.stderr);
-        Err(anyhow::anyhow!("it ended with {}: {}", said.status, text.trim()))
-    }
-
-    async fn output(&self, words: &[impl AsRef<str>]) -> anyhow::Result<Output> {
         let (program, args) = words.split_first().context("no command")?;
         let mut command = Command::new(program.as_ref());
-        command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null()).kill_on_drop(true);
-        for variable in OWN_VARIABLES {
-            command.env_remove(variable);
-        }
-        let ended = timeout(COMMAND_WITHIN, command.output());
-        ended
-            .await
-            .map_err(|_| anyhow::anyhow!("it did not end within {COMMAND_WITHIN:?}"))?
-            .with_context(|| format!("cannot run {}", program.as_ref()))
+        must_succeed(output(command.args(args.iter().map(AsRef::as_ref))).await?)
+    }
+
+    /// Makes an empty file where only the service's user has a say. It is that user who makes it: whatever stands there in its
+    /// place, such as a link to a file of root's, gives nobody more than he had.
+    pub(super) async fn note(&self, path: &Path) -> anyhow::Result<()> {
+        let ids = self.service().await?;
+        let mut command = Command::new("touch");
+        command.arg("--").arg(self.real(path)).uid(ids.uid).gid(ids.gid);
+        must_succeed(output(&mut command).await?)
+    }
+
+    async fn output(&self, words: &[&str]) -> anyhow::Result<Output> {
+        let (program, args) = words.split_first().context("no command")?;
+        output(Command::new(program).args(args)).await
     }
 
     pub(super) async fn folder(&self, path: &Path, mode: u32, owner: Owner) -> anyhow::Result<()> {
         let real = self.real(path);
         fs::create_dir_all(&real)?;
-        self.give(&real, mode, owner).await
+        let only_itself = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
+        let folder = fs::OpenOptions::new().read(true).custom_flags(only_itself).open(&real)?;
+        self.give(&folder, mode, owner).await
     }
 
     /// Whole and with its owner and mode, or not at all.
@@ -179,7 +181,7 @@ impl Machine {
                 io::copy(&mut fs::File::open(from)?, &mut draft)?;
             }
         }
-        self.give(draft.path(), mode, owner).await?;
+        self.give(draft.as_file(), mode, owner).await?;
         draft.as_file().sync_all()?;
         draft.persist(&real)?;
         Ok(())
@@ -194,20 +196,43 @@ impl Machine {
         gone(fs::remove_dir_all(self.real(path)))
     }
 
-    async fn give(&self, real: &Path, mode: u32, owner: Owner) -> anyhow::Result<()> {
-        let service = async || self.ids(USER).await.with_context(|| format!("there is no user {USER}"));
+    /// Takes what is open, not a path: nobody can swap it in between.
+    async fn give(&self, open: &fs::File, mode: u32, owner: Owner) -> anyhow::Result<()> {
         let (uid, gid) = match owner {
             Owner::Root => (self.root_id(), None),
-            Owner::RootForService => (self.root_id(), Some(service().await?.gid)),
+            Owner::RootForService => (self.root_id(), Some(self.service().await?.gid)),
             Owner::Service => {
-                let ids = service().await?;
+                let ids = self.service().await?;
                 (ids.uid, Some(ids.gid))
             }
         };
         // The owner first: others may not see what only the new one may.
-        chown(real, Some(uid), gid)?;
-        Ok(fs::set_permissions(real, fs::Permissions::from_mode(mode))?)
+        fchown(open, Some(uid), gid)?;
+        Ok(open.set_permissions(fs::Permissions::from_mode(mode))?)
     }
+
+    async fn service(&self) -> anyhow::Result<Ids> {
+        self.ids(USER).await.with_context(|| format!("there is no user {USER}"))
+    }
+}
+
+async fn output(command: &mut Command) -> anyhow::Result<Output> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    for variable in OWN_VARIABLES {
+        command.env_remove(variable);
+    }
+    let ended = timeout(COMMAND_WITHIN, command.output()).await;
+    ended
+        .map_err(|_| anyhow::anyhow!("it did not end within {COMMAND_WITHIN:?}"))?
+        .with_context(|| format!("cannot run {}", command.as_std().get_program().display()))
+}
+
+fn must_succeed(said: Output) -> anyhow::Result<()> {
+    if said.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&said.stderr);
+    Err(anyhow::anyhow!("it ended with {}: {}", said.status, text.trim()))
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {
@@ -223,9 +248,23 @@ mod tests {
 
     #[test]
     fn what_systemd_says_is_read() {
-        let state = State::parse("ExecMainStatus=3\nMainPID=0\nActiveState=failed\n");
-        assert_eq!(state, State { active: "failed".into(), status: Some(3), pid: None });
+        let state = State::parse("ExecMainStatus=3\nMainPID=0\nActiveState=failed\nNeedDaemonReload=no\n");
+        assert_eq!(state, State { active: "failed".into(), status: Some(3), is_unread: false, pid: None });
         assert!(state.is_failed() && !state.is_active() && !state.is_stale());
+        assert!(State::parse("ActiveState=active\nNeedDaemonReload=yes\n").is_unread);
+    }
+
+    #[tokio::test]
+    async fn a_link_in_the_place_of_a_folder_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::new(Some(root.path().to_owned()));
+        fs::create_dir(root.path().join("another")).unwrap();
+        std::os::unix::fs::symlink("another", root.path().join("link")).unwrap();
+        assert!(machine.folder(Path::new("/link"), 0o777, Owner::Root).await.is_err());
+        machine.folder(Path::new("/real"), 0o711, Owner::Root).await.unwrap();
+        let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_ne!(mode("another"), 0o777);
+        assert_eq!(mode("real"), 0o711);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) const PACKAGED_PROGRAM: &str = "/usr/bin/warren";
 /// Where a program that was brought by hand is copied to: a service cannot see homes.
 pub(super) const PROGRAM: &str = "/usr/local/bin/warren";
 
+/// Where an agent that has left its group for good notes that, in its data folder; its next start forgets who it was.
+pub(super) const LEFT: &str = "left";
+
 /// The agent of a machine, or one of several.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -66,7 +69,12 @@ impl Place {
     }
 
     pub(super) fn ready_file(&self) -> PathBuf {
-        Path::new("/run").join(format!("warren-{}", self.label())).join("ready.json")
+        self.run_folder().join("ready.json")
+    }
+
+    /// Made by each start, and gone when the service stops.
+    pub(super) fn run_folder(&self) -> PathBuf {
+        Path::new("/run").join(format!("warren-{}", self.label()))
     }
 
     fn setting(&self, kind: &str) -> PathBuf {

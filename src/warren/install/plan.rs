@@ -41,6 +41,8 @@ pub(super) enum Step {
         owner: Owner,
         content: Content,
     },
+    /// An empty file in a folder of the service, made by its user: root must not write where others choose the names.
+    Note(PathBuf),
     Remove(PathBuf),
     /// With all that is in it.
     RemoveFolder(PathBuf),
@@ -92,7 +94,7 @@ pub(super) fn install(place: &Place, wish: &Wish, found: &Found) -> Result<Plan,
     }
     let before_units = plan.steps.len();
     units(place, wish, found, &program, &mut plan);
-    if plan.steps.len() > before_units {
+    if plan.steps.len() > before_units || found.unread {
         plan.steps.push(systemctl(&["daemon-reload"]));
     }
     let differs = plan.steps.len() > restarts_for;
@@ -141,7 +143,7 @@ fn refuse(place: &Place, wish: &Wish, found: &Found) -> Result<(), Failure> {
     if !found.enrolled
         && wish.token.is_none()
         && !found.files.contains_key(&place.token())
-        && !names_a_token(&wish.settings.text)
+        && !names_a_token(place, &wish.settings.text)
     {
         return Err(Failure::usage(
             "this agent is not enrolled yet: give --token @FILE, made by `warren tokens create --group GROUP`",
@@ -174,9 +176,10 @@ fn refuse(place: &Place, wish: &Wish, found: &Found) -> Result<(), Failure> {
     }
 }
 
-/// A token that the settings hold or name otherwise.
-fn names_a_token(settings: &str) -> bool {
-    settings.lines().any(|line| line.starts_with("token:"))
+/// A token that the settings hold, or name elsewhere than where this program puts it.
+fn names_a_token(place: &Place, settings: &str) -> bool {
+    let own = place.token().display().to_string();
+    settings.lines().any(|line| line.starts_with("token:") && !line.contains(&own))
 }
 
 /// Where the service finds its program, and whether it has to be copied there.

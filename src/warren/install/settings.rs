@@ -53,7 +53,7 @@ pub(super) fn settle(place: &Place, args: &InstallArgs, there: Option<&str>) -> 
         }
     }
     let checked = check(&merged, args.ca.as_deref().filter(|_| ca.is_some()))?;
-    if args.token.is_some() {
+    if args.token.as_ref().is_some_and(|token| !token.is_empty()) {
         merged.insert("token".to_owned(), format!("@{}", place.token().display()).into());
     }
     let changes = if old.is_empty() { Vec::new() } else { changes(&old, &merged) };

@@ -38,6 +38,7 @@ pub(super) fn line(step: &Step) -> String {
             };
             format!("write {} ({what}mode {mode:04o}, {})", path.display(), whose(*owner))
         }
+        Step::Note(path) => format!("make {} (empty, by warren)", path.display()),
         Step::Remove(path) => format!("remove {}", path.display()),
         Step::RemoveFolder(path) => format!("remove {} and all in it", path.display()),
         Step::RemoveIfEmpty(path) => format!("remove {} if it is empty", path.display()),
@@ -55,14 +56,15 @@ fn whose(owner: Owner) -> &'static str {
     }
 }
 
-/// A proxy may be given with its password, also on the lines that are further in.
+/// A proxy may be given with its password, also on the lines that are further in. People may have written all in one line, or in
+/// a comment: rather too much is left out.
 pub(super) fn without_secrets(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.lines().filter_map(move |line| {
-        let is_key = !line.starts_with([' ', '-', '#']);
-        let secret = line.starts_with("proxy:") || (line.starts_with("token:") && !line.contains("@/"));
-        let skipped = if is_key { secret } else { inside };
-        let first = skipped && is_key;
+        let is_key = !line.is_empty() && !line.starts_with([' ', '-', '#']);
+        let secret = names(line, "proxy") || (names(line, "token") && !line.contains("@/"));
+        let skipped = secret || (inside && !is_key);
+        let first = skipped && (is_key || !inside);
         inside = skipped;
         match (first, skipped) {
             (true, _) => Some("(a secret, not shown)"),
@@ -72,9 +74,28 @@ pub(super) fn without_secrets(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+fn names(line: &str, key: &str) -> bool {
+    line.split(key).skip(1).any(|after| after.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_left_out_however_they_are_written() {
+        for text in [
+            "{gateways: [https://g], proxy: \"http://u:hush@p\"}",
+            "\"proxy\": http://u:hush@p",
+            "{\n  'token' : hush,\n  name: a\n}",
+            "# proxy: http://u:hush@p",
+            "proxy:\n  no_proxy: [a]\n\n  url: http://u:hush@p",
+        ] {
+            assert!(!without_secrets(text).any(|line| line.contains("hush")), "{text}");
+        }
+        let shown = ["token: \"@/etc/warren/agent.token\"", "veto: {deny: [10.0.0.0/8]}", "name: proxy-1"];
+        assert_eq!(without_secrets(&shown.join("\n")).collect::<Vec<_>>(), shown);
+    }
 
     #[test]
     fn secrets_are_left_out() {

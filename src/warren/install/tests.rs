@@ -71,11 +71,15 @@ fn after(plan: &Plan, mut found: Found) -> Found {
             Step::Remove(path) => {
                 found.files.remove(path);
             }
-            Step::RemoveFolder(_) | Step::RemoveIfEmpty(_) | Step::Run(_) | Step::CheckLeft => {}
+            Step::Note(_)
+            | Step::RemoveFolder(_)
+            | Step::RemoveIfEmpty(_)
+            | Step::Run(_)
+            | Step::CheckLeft => {}
             Step::AwaitReady => (found.active, found.ready, found.enrolled) = (true, true, true),
         }
     }
-    found.enabled = true;
+    (found.enabled, found.unread, found.stale, found.has_left) = (true, false, false, false);
     found.agent = found.enrolled.then(|| "agt-1".to_owned());
     found
 }
@@ -133,6 +137,53 @@ fn what_is_as_it_should_be_is_left_alone() {
     let mut opened = installed();
     opened.files.get_mut(&place().config()).unwrap().mode = 0o644;
     assert!(lines(&plan("", &opened).unwrap())[0].starts_with("write /etc/warren/agent.yaml"));
+}
+
+#[test]
+fn an_installation_that_did_not_come_to_its_end_is_gone_on_with() {
+    let unread = Found { unread: true, ..installed() };
+    assert_eq!(
+        lines(&plan("", &unread).unwrap()),
+        [
+            "run systemctl daemon-reload",
+            "run systemctl restart warren-agent.service",
+            "wait until the agent serves"
+        ]
+    );
+    let stale = Found { stale: true, ..installed() };
+    let again = plan("", &stale).unwrap();
+    assert_eq!(lines(&again), ["run systemctl restart warren-agent.service", "wait until the agent serves"]);
+    assert_eq!(lines(&plan("", &after(&again, stale)).unwrap()), ["wait until the agent serves"]);
+}
+
+#[test]
+fn who_is_nobody_needs_a_token() {
+    for found in [
+        // The settings name a token still that served its purpose.
+        Found { enrolled: false, ready: false, active: false, ..installed() },
+        Found { has_left: true, enrolled: false, ready: false, active: false, ..installed() },
+    ] {
+        let (exit, told) = plan("", &found).unwrap_err();
+        assert!(exit == Exit::Usage && told.contains("not enrolled yet"), "{told}");
+        assert!(plan("--token eyJ", &found).is_ok());
+    }
+    let file = File {
+        content: b"gateways: [https://g]\ntoken: \"@/srv/site.jwt\"\n".to_vec(),
+        mode: 0o640,
+        uid: 0,
+        gid: SERVICE.gid,
+    };
+    let mut elsewhere = bare();
+    elsewhere.files.insert(place().config(), file);
+    assert!(plan("", &elsewhere).is_ok());
+}
+
+#[test]
+fn an_empty_token_is_none() {
+    let mut args = args(FLAGS);
+    args.token = Some(String::new());
+    let settings = settings::settle(&place(), &args, None).unwrap();
+    assert!(!settings.text.contains("token"), "{}", settings.text);
 }
 
 #[test]
@@ -285,14 +336,14 @@ fn leaving_comes_before_everything_is_removed() {
     assert_eq!(
         lines(&plan),
         [
-            "write /var/lib/warren/agent/leave (mode 0600, of warren)",
+            "make /var/lib/warren/agent/leave (empty, by warren)",
             "run systemctl stop warren-agent.service",
             "see that the agent has left its group",
             "run systemctl disable --now warren-agent.service",
             "remove /etc/systemd/system/warren-agent.service",
             "run systemctl daemon-reload",
-            "remove /etc/warren/agent.yaml",
             "remove /var/lib/warren/agent and all in it",
+            "remove /etc/warren/agent.yaml",
             "remove /etc/warren if it is empty",
             "remove /var/lib/warren if it is empty",
             "remove /etc/sysusers.d/warren.conf",
@@ -303,13 +354,36 @@ fn leaving_comes_before_everything_is_removed() {
     let stopped = Found { active: false, ..installed() };
     let refused = leave::uninstall(&place(), &wish(true, false), &stopped).unwrap_err();
     assert!(refused.to_string().contains("does not run"), "{refused}");
+    // Gone on with after a step that failed: it has left already.
+    let halfway = Found { has_left: true, enrolled: false, agent: None, active: false, ..installed() };
+    let resumed = leave::uninstall(&place(), &wish(true, true), &halfway).unwrap();
+    assert_eq!(lines(&resumed)[0], "run systemctl disable --now warren-agent.service");
+}
+
+#[test]
+fn a_drop_in_goes_with_its_folder_and_systemd_is_told() {
+    let found =
+        after(&plan(&format!("{FLAGS} --token eyJ --data-dir /data/warren"), &bare()).unwrap(), bare());
+    let mut of_package = Found { packaged: true, ..found };
+    of_package.files.remove(&place().unit_file());
+    let plan = leave::uninstall(&place(), &wish(false, false), &of_package).unwrap();
+    assert_eq!(
+        lines(&plan)[1..],
+        [
+            "remove /etc/systemd/system/warren-agent.service.d/data-dir.conf",
+            "remove /etc/systemd/system/warren-agent.service.d if it is empty",
+            "run systemctl daemon-reload",
+        ]
+    );
 }
 
 #[test]
 fn only_an_agents_folder_may_be_purged() {
     let folder = tempfile::tempdir().unwrap();
     assert!(is_agents(&folder.path().join("absent")).unwrap());
-    for name in ["agent.key", "boot", "group.redb", "group.lock", "peer.port", "roots.pem"] {
+    for name in
+        ["agent.key", "boot", "group.redb", "group.lock", "peer.port", "roots.pem", "boot.7sFq-x_A.new"]
+    {
         std::fs::write(folder.path().join(name), "").unwrap();
     }
     assert!(is_agents(folder.path()).unwrap());
