@@ -49,6 +49,8 @@ pub(super) struct Found {
     pub(super) root: u32,
     /// Absent before the user was made.
     pub(super) service: Option<Ids>,
+    /// That user is somebody's account, and not one for a service.
+    pub(super) person: bool,
     pub(super) enabled: bool,
     pub(super) active: bool,
     pub(super) failed: bool,
@@ -77,6 +79,7 @@ impl Found {
     /// Looks around. `data_dir` is where the agent's identity would be.
     pub(super) async fn gather(machine: &Machine, place: &Place, data_dir: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find the program itself")?;
+        let service = machine.ids(USER).await;
         let mut found = Self {
             program_is_there: same(&program, &machine.real(Path::new(PROGRAM)))?,
             packaged: PACKAGED_UNITS
@@ -84,7 +87,8 @@ impl Found {
                 .any(|units| machine.real(&Path::new(units).join("warren-agent.service")).exists()),
             program,
             root: machine.root_id(),
-            service: machine.ids(USER).await,
+            service,
+            person: service.is_some_and(|ids| machine.is_person(ids)),
             neighbours: neighbours(machine, place)?,
             ..Self::default()
         };

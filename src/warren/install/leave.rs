@@ -95,11 +95,11 @@ fn purge(place: &Place, wish: &Wish, found: &Found, plan: &mut Plan) -> Result<(
     plan.steps.push(Step::RemoveIfEmpty(SETTINGS.into()));
     plan.steps.push(Step::RemoveIfEmpty(STATE.into()));
     if found.files.contains_key(Path::new(SYSUSERS)) {
-        plan.steps.push(Step::Remove(SYSUSERS.into()));
-        if found.service.is_some() {
+        if found.service.is_some() && !found.person {
             plan.steps.push(run(&["userdel", USER]));
             plan.changes.push(format!("user {USER} removed"));
         }
+        plan.steps.push(Step::Remove(SYSUSERS.into()));
     }
     if found.program_is_there {
         plan.steps.push(Step::Remove(PROGRAM.into()));

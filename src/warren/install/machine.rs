@@ -87,6 +87,12 @@ impl Machine {
         if self.is_real() { 0 } else { rustix::process::geteuid().as_raw() }
     }
 
+    /// Accounts below are the system's (login.defs). Who plays the service below another root is any.
+    pub(super) fn is_person(&self, ids: Ids) -> bool {
+        const FIRST_PERSON: u32 = 1_000;
+        self.is_real() && ids.uid >= FIRST_PERSON
+    }
+
     pub(super) fn has_systemd(&self) -> bool {
         self.real(Path::new("/run/systemd/system")).is_dir()
     }
@@ -272,5 +278,7 @@ mod tests {
         let machine = Machine::new(Some("/tmp/x".into()));
         assert_eq!(machine.real(Path::new("/etc/warren")), Path::new("/tmp/x/etc/warren"));
         assert_eq!(Machine::new(None).real(Path::new("/etc")), Path::new("/etc"));
+        let persons = [0, 999, 1_000].map(|uid| Machine::new(None).is_person(Ids { uid, gid: 1 }));
+        assert_eq!(persons, [false, false, true]);
     }
 }

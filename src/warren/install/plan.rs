@@ -98,7 +98,10 @@ pub(super) fn install(place: &Place, wish: &Wish, found: &Found) -> Result<Plan,
         plan.steps.push(systemctl(&["daemon-reload"]));
     }
     let differs = plan.steps.len() > restarts_for;
-    if !found.enabled {
+    if hides_the_package(place, found) {
+        // It was enabled where it stood.
+        plan.steps.push(systemctl(&["reenable", &place.unit()]));
+    } else if !found.enabled {
         plan.steps.push(systemctl(&["enable", &place.unit()]));
         plan.changes.push(format!("{} starts with the machine", place.unit()));
     }
@@ -154,6 +157,11 @@ fn refuse(place: &Place, wish: &Wish, found: &Found) -> Result<(), Failure> {
     }
     let refused =
         |told: String| Err(Failure::new(Exit::Refused, format!("{told}; --force does it all the same")));
+    if found.person {
+        return refused(format!(
+            "the user {USER} of this machine is somebody's account, who would have the agent's key: rename it"
+        ));
+    }
     if found.packaged && found.program != Path::new(PACKAGED_PROGRAM) {
         return refused(format!(
             "a package has installed {PACKAGED_PROGRAM} here: run that one, and upgrade the package"
@@ -245,11 +253,20 @@ fn of_package(place: &Place, found: &Found) -> bool {
     found.packaged && place.instance.is_none() && found.program == Path::new(PACKAGED_PROGRAM)
 }
 
+/// Whether a unit of the time before the package stands in the way of the package's, and would go on with the old program.
+fn hides_the_package(place: &Place, found: &Found) -> bool {
+    of_package(place, found) && found.text(&place.unit_file()).is_some_and(unit::is_ours)
+}
+
 fn units(place: &Place, wish: &Wish, found: &Found, program: &Path, plan: &mut Plan) {
-    if !of_package(place, found) {
+    let unit = place.unit_file();
+    if hides_the_package(place, found) {
+        plan.changes.push(format!("unit {} removed, the package's counts", unit.display()));
+        plan.steps.push(Step::Remove(unit));
+    } else if !of_package(place, found) {
         let text = unit::text(place, program);
-        if write(found, plan, &place.unit_file(), 0o644, Owner::Root, text) {
-            plan.changes.push(format!("unit {}", place.unit_file().display()));
+        if write(found, plan, &unit, 0o644, Owner::Root, text) {
+            plan.changes.push(format!("unit {}", unit.display()));
         }
     }
     let (drop_in, data_dir) = (place.drop_in(), &wish.settings.data_dir);

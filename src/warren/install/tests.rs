@@ -248,6 +248,22 @@ fn a_packages_files_are_its_own() {
         "{plan:?}"
     );
 
+    // Put there before the package came, it would run the old program for good.
+    let former = unit::text(&place(), Path::new(PROGRAM));
+    let file = File { content: former.into_bytes(), mode: 0o644, uid: 0, gid: 0 };
+    found.files.insert(place().unit_file(), file);
+    found.enabled = true;
+    let plan = self::plan(&format!("{FLAGS} --token eyJ"), &found).unwrap();
+    let steps = [
+        "remove /etc/systemd/system/warren-agent.service",
+        "run systemctl daemon-reload",
+        "run systemctl reenable warren-agent.service",
+    ];
+    assert!(lines(&plan).windows(3).any(|lines| lines == steps), "{plan:?}");
+    found.files.get_mut(&place().unit_file()).unwrap().content = b"[Service]\n# people's own\n".to_vec();
+    let plan = self::plan(&format!("{FLAGS} --token eyJ"), &found).unwrap();
+    assert!(!lines(&plan).contains(&steps[0].to_owned()), "{plan:?}");
+
     found.program = "/media/usb/warren".into();
     let (exit, told) = self::plan(&format!("{FLAGS} --token eyJ"), &found).unwrap_err();
     assert!(exit == Exit::Refused && told.contains("/usr/bin/warren"), "{told}");
@@ -309,6 +325,17 @@ fn an_instance_has_files_of_its_own() {
     assert!(lines(&plan).iter().all(|line| !line.contains("restart") && !line.contains("wait")), "{shown}");
 }
 
+#[test]
+fn the_account_of_a_person_is_neither_used_nor_removed() {
+    let found = Found { person: true, service: Some(SERVICE), ..bare() };
+    let (exit, told) = plan(&format!("{FLAGS} --token eyJ"), &found).unwrap_err();
+    assert!(exit == Exit::Refused && told.contains("somebody's account"), "{told}");
+    assert!(plan(&format!("{FLAGS} --token eyJ --force"), &found).is_ok());
+    let installed = Found { person: true, ..installed() };
+    let plan = leave::uninstall(&place(), &wish(false, true), &installed).unwrap();
+    assert!(!lines(&plan).iter().any(|line| line.contains("userdel")), "{plan:?}");
+}
+
 fn wish(leave: bool, purge: bool) -> leave::Wish {
     leave::Wish { leave, purge, data_dir: PathBuf::from("/var/lib/warren/agent"), data_is_agents: true }
 }
@@ -346,8 +373,8 @@ fn leaving_comes_before_everything_is_removed() {
             "remove /etc/warren/agent.yaml",
             "remove /etc/warren if it is empty",
             "remove /var/lib/warren if it is empty",
-            "remove /etc/sysusers.d/warren.conf",
             "run userdel warren",
+            "remove /etc/sysusers.d/warren.conf",
             "remove /usr/local/bin/warren",
         ]
     );
