@@ -111,7 +111,7 @@ pub(crate) struct WhichService {
     /// One of several agents on this machine, such as one for each group; it needs a --peer-listen of its own
     #[arg(long, value_name = "NAME", value_parser = instance)]
     pub(super) instance: Option<Name>,
-    /// Show all that would be written and run, and stop; needs no root
+    /// Show all that would be written and run, and stop; needs root only where an agent is installed
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Folder that stands for the machine's root, for tests
