@@ -33,7 +33,10 @@ pub use kubernetes::{Kubernetes, Pod, PodError};
 pub use proxy::{ProxyUrl, Way};
 
 /// Where agents keep their identity and their group's log unless told otherwise.
+#[cfg(unix)]
 pub const DATA_DIR_DEFAULT: &str = "/var/lib/warren/agent";
+#[cfg(windows)]
+pub const DATA_DIR_DEFAULT: &str = r"C:\ProgramData\Warren\agent";
 /// Where an agent listens for its group unless told otherwise.
 pub const PEER_LISTEN_DEFAULT: &str = "0.0.0.0:7400";
 /// The most parallel tunnels.

@@ -26,7 +26,7 @@ use warren_wire::{
     },
 };
 
-use crate::{cloud::causes, identity::Identity, membership::current_view, proof::Proof};
+use crate::{cloud::causes, identity::Identity, membership::current_view, proof::Proof, vitals};
 
 /// Changes that come this close together are told as one.
 const COALESCE: Duration = Duration::from_millis(50);
@@ -78,7 +78,7 @@ impl Desk {
         let expires = self.identity.validity().ok();
         let expires = expires.and_then(|validity| validity.not_after.duration_since(UNIX_EPOCH).ok());
         let mut report = v1::SelfReport {
-            resident_bytes: resident_bytes(),
+            resident_bytes: vitals::resident_bytes(),
             sessions: u32::try_from(*self.sessions.borrow()).unwrap_or(u32::MAX),
             uptime_s: self.begun.elapsed().as_secs(),
             certificate_expires_s: expires.unwrap_or_default().as_secs(),
@@ -200,15 +200,6 @@ fn author(text: &str) -> &str {
         end -= 1;
     }
     if text.is_empty() { "gateway" } else { &text[..end] }
-}
-
-/// Memory of this process, 0 where the system does not tell.
-fn resident_bytes() -> u64 {
-    const PAGE: u64 = 4096;
-    let pages = std::fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or_default() * PAGE
 }
 
 #[cfg(test)]

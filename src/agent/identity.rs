@@ -11,12 +11,12 @@
 //! | `leave` | the wish that the agent leaves its group when it stops | by who uninstalls it, just before; the stop takes it away |
 //! | `left` | the id of an agent that has left its group for good | by leaving; the next start forgets all but the last three |
 //!
-//! All are mode 0600 in a folder of mode 0700, and each is replaced whole, so that a crash leaves the old or the new.
+//! All are mode 0600 in a folder of mode 0700 (on Windows the folder's access list holds for all of them), and each is
+//! replaced whole, so that a crash leaves the old or the new.
 
 use std::{
     fs, io,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -29,10 +29,9 @@ use warren_group::Group;
 use warren_identity::{
     IdentityError, KeyError, PeerIdentity, PrivateKey, SwappableKey, TlsError, Trust, Validity,
     keyfile::{self, KeyFileError},
-    tls,
+    owner, tls,
 };
 
-const OWNER_ONLY: u32 = 0o700;
 const LEFT: &str = "left";
 /// Whoever puts this file into the data folder of an agent that runs has it leave its group for good when it stops within
 /// the next minutes.
@@ -86,11 +85,8 @@ impl Folder {
     /// Makes the folder if need be, and takes it from everybody but its owner.
     pub(crate) fn open(path: &Path) -> Result<Self, StoredIdentityError> {
         let failed = |act| move |source| StoredIdentityError::Folder { act, path: path.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(path).map_err(failed("create"))?;
-        let mode = fs::metadata(path).map_err(failed("examine"))?.permissions().mode() & 0o777;
-        if mode != OWNER_ONLY {
-            fs::set_permissions(path, fs::Permissions::from_mode(OWNER_ONLY)).map_err(failed("protect"))?;
-        }
+        owner::make_folder(path).map_err(failed("create"))?;
+        owner::close_folder(path).map_err(failed("protect"))?;
         Ok(Self(path.to_owned()))
     }
 
@@ -289,6 +285,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use warren_identity::{AgentRequest, Authority};
 
     use super::*;

@@ -156,10 +156,11 @@ fn destination(address: IpAddr) -> IpAddr {
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    // Windows asks ten times, and older ones let no program say otherwise.
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(3);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 

@@ -2,15 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::{
-    io::Errno,
-    process::{Resource, getrlimit},
-};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -22,7 +17,10 @@ use warren_core::{
     vitals::{Vital, Vitals as Judged},
 };
 
-mod memory;
+#[cfg_attr(windows, path = "vitals/unknown.rs")]
+mod machine;
+
+pub(crate) use machine::resident_bytes;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +32,7 @@ const CPU_LOOKS: usize = 6;
 pub(crate) struct Vitals {
     data_dir: PathBuf,
     judged: Judged,
-    /// Busy and whole processor time of the machine at the latest looks, in ticks.
+    /// Busy and whole processor time of the machine at the latest looks, in milliseconds.
     cpu: VecDeque<(u64, u64)>,
     shown: watch::Sender<Judged>,
 }
@@ -65,9 +63,9 @@ impl Vitals {
         let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
         let readings = [
             (Vital::Cpu, self.cpu()),
-            (Vital::Memory, memory::read()),
-            (Vital::Files, files()),
-            (Vital::Disk, disk(&self.data_dir)),
+            (Vital::Memory, machine::memory()),
+            (Vital::Files, machine::files()),
+            (Vital::Disk, machine::disk(&self.data_dir)),
         ];
         for (vital, reading) in readings {
             let (used, limit) = reading.unwrap_or_default();
@@ -84,46 +82,14 @@ impl Vitals {
     }
 
     fn cpu(&mut self) -> Option<(u64, u64)> {
-        let latest = cpu_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
+        let latest = machine::cpu()?;
         self.cpu.push_back(latest);
         if self.cpu.len() > CPU_LOOKS + 1 {
             self.cpu.pop_front();
         }
         let first = self.cpu.front()?;
-        let ms = 1_000 / rustix::param::clock_ticks_per_second().max(1);
-        Some((latest.0.saturating_sub(first.0) * ms, latest.1.saturating_sub(first.1) * ms))
+        Some((latest.0.saturating_sub(first.0), latest.1.saturating_sub(first.1)))
     }
-}
-
-/// Busy and whole time: all fields of the first line of /proc/stat (see proc(5)), idle and waiting for disks not busy.
-/// Guests' time is part of user's and not counted twice.
-fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
-    let fields: Vec<u64> =
-        stat.lines().next()?.split_ascii_whitespace().skip(1).flat_map(str::parse).collect();
-    let whole: u64 = fields.iter().take(8).sum();
-    let idle = fields.get(3)? + fields.get(4)?;
-    Some((whole.saturating_sub(idle), whole))
-}
-
-fn files() -> Option<(u64, u64)> {
-    let limit = getrlimit(Resource::Nofile).current?;
-    let open = match fs::read_dir("/proc/self/fd") {
-        // The listing itself holds one open.
-        Ok(open) => u64::try_from(open.count()).ok()?.saturating_sub(1),
-        // Not even one more for the listing.
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::MFILE) => limit,
-        Err(_) => return None,
-    };
-    Some((open, limit))
-}
-
-/// What others than root may not use counts as used.
-fn disk(data_dir: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(data_dir).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    let free = bytes(stat.f_bavail);
-    let used = bytes(stat.f_blocks.saturating_sub(stat.f_bfree));
-    Some((used, used.saturating_add(free)))
 }
 
 #[cfg(test)]
@@ -141,11 +107,5 @@ mod tests {
             assert!(reading.used > 0 && reading.used <= reading.limit, "{vital:?} {reading:?}");
         }
         assert_eq!(judged.cpu.limit, 0, "one look says nothing yet");
-    }
-
-    #[test]
-    fn processor_time_is_all_but_idle() {
-        assert_eq!(cpu_ticks("cpu  10 1 5 100 4 0 0 2 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"), Some((18, 122)));
-        assert_eq!(cpu_ticks("cpu 1"), None);
     }
 }

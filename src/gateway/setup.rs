@@ -6,7 +6,6 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -19,7 +18,7 @@ use tracing::warn;
 use warren_core::id::GatewayId;
 use warren_identity::{
     Authority, AuthorityError, OperatorKey, SealError, SealedAuthority, SwappableKey, TlsError, TokenError,
-    TokenKey, Trust, authority, keyfile,
+    TokenKey, Trust, authority, keyfile, owner,
 };
 
 use crate::{
@@ -209,9 +208,8 @@ fn operator_key(source: &OperatorKeySource, needed: bool) -> Result<OperatorKey,
 
 fn make_folder(path: &Path) -> Result<(), SetupError> {
     let failed = |act| move |source| SetupError::Folder { act, path: path.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the folder"))?;
-    let mode = fs::metadata(path).map_err(failed("examine"))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    owner::make_folder(path).map_err(failed("make the folder"))?;
+    if let Some(mode) = owner::loose(&fs::metadata(path).map_err(failed("examine"))?) {
         // On some volumes it cannot be tightened; everything secret in it is 0600 by itself.
         warn!(path = %path.display(), mode = format!("{mode:o}"), "data folder can be reached by group or others");
     }
@@ -226,7 +224,7 @@ fn write_public(path: &Path, text: &str) -> Result<(), SetupError> {
     }
     let beside = path.with_extension("pem.new");
     fs::write(&beside, text).map_err(failed("write"))?;
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).map_err(failed("open to readers"))?;
+    owner::open_to_readers(&beside).map_err(failed("open to readers"))?;
     fs::rename(&beside, path).map_err(failed("name"))
 }
 

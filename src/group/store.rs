@@ -17,6 +17,7 @@ mod disk;
 mod log;
 mod machine;
 mod offline;
+mod place;
 mod snapshot;
 mod writer;
 

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,13 +10,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::random::random;
+use crate::{owner, random::random};
 
 /// The largest private file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-const OWNER_ONLY: u32 = 0o600;
-const OTHERS: u32 = 0o077;
 
 /// Why a private file cannot be used.
 #[derive(Debug, Error)]
@@ -35,7 +31,7 @@ pub enum KeyFileError {
 /// Reads a private file; `None` when there is none.
 ///
 /// Refuses a file that group or others may touch: a key that others could read counts as leaked, and going on
-/// quietly would hide it.
+/// quietly would hide it. Windows has no modes to see that by.
 pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
     let failed = |act| move |source| KeyFileError::Io { act, path: path.to_owned(), source };
     let file = match File::open(path) {
@@ -48,8 +44,7 @@ pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileEr
     if !facts.is_file() {
         return Err(KeyFileError::NotAFile { path: path.to_owned() });
     }
-    let mode = facts.permissions().mode() & 0o777;
-    if mode & OTHERS != 0 {
+    if let Some(mode) = owner::loose(&facts) {
         return Err(KeyFileError::Loose { path: path.to_owned(), mode });
     }
     // Room for all of it at once, so that growing leaves no copies of the key behind.
@@ -62,7 +57,7 @@ pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileEr
     Ok(Some(bytes))
 }
 
-/// Writes a private file with mode 0600, replacing what was there. After a crash the old or the new content is there
+/// Writes a private file (mode 0600 where there are modes), replacing what was there. After a crash the old or the new content is there
 /// whole; once this returns, the new one is on disk.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let beside = write_beside(path, bytes)?;
@@ -83,10 +78,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyFileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", URL_SAFE_NO_PAD.encode(random::<9>())));
     let beside = path.with_file_name(name);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
+    let written = owner::private(OpenOptions::new().write(true).create_new(true))
         .open(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     match written {
@@ -108,13 +100,14 @@ fn finish(path: &Path, beside: &Path, named: io::Result<()>) -> Result<bool, Key
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed("name")(error)),
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
+    owner::sync_name(path).map_err(failed("sync the name of"))?;
     Ok(created)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

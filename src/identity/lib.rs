@@ -2,7 +2,7 @@
 //! everything else connects with.
 //!
 //! Nothing here opens a socket or asks for the time: `now` is an argument. The only files touched are private ones,
-//! by [`keyfile`]. There is one TLS provider, aws-lc, named explicitly and never taken from the process default.
+//! by [`keyfile`], with what differs by system in [`owner`]. There is one TLS provider, aws-lc, named explicitly and never taken from the process default.
 //!
 //! | question | answered by |
 //! |---|---|
@@ -12,13 +12,14 @@
 //! | which connections are accepted at all? | [`tls`] |
 //! | how do secrets rest on disk? | [`seal`], [`keyfile`], [`secret`] |
 //!
-//! Architecture invariant: a private key is made here and leaves only into a 0600 file of its own process or sealed
+//! Architecture invariant: a private key is made here and leaves only into a private file of its own process or sealed
 //! under the operator's key. Revocation, uses and generations are the gateway's store's business, not this crate's.
 
 pub mod authority;
 pub mod key;
 pub mod keyfile;
 pub mod leaf;
+pub mod owner;
 mod random;
 pub mod seal;
 pub mod secret;

@@ -1,4 +1,4 @@
-//! Named gateways to talk to, kept in `~/.config/warren/config.yaml` (or under `XDG_CONFIG_HOME`).
+//! Named gateways to talk to, kept in `~/.config/warren/config.yaml` (or under `XDG_CONFIG_HOME`; on Windows under `APPDATA`).
 
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ impl Contexts {
         })
     }
 
-    /// Writes the file whole, mode 0600, and the folder above it if there is none.
+    /// Writes the file whole and private, and the folder above it if there is none.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
@@ -83,9 +83,13 @@ impl Contexts {
 /// Where the contexts are kept.
 pub(crate) fn path() -> Result<PathBuf, Failure> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
+    let folder = variable("XDG_CONFIG_HOME")
+        .or_else(|| variable("APPDATA").filter(|_| cfg!(windows)))
+        .or_else(|| variable("HOME").map(|home| home.join(".config")));
     let folder = folder.ok_or_else(|| {
-        Failure::usage("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for contexts")
+        Failure::usage(
+            "none of XDG_CONFIG_HOME, HOME and Windows's APPDATA is set, so there is no place for contexts",
+        )
     })?;
     Ok(folder.join("warren").join("config.yaml"))
 }

@@ -26,6 +26,7 @@ mod context;
 mod dashboards;
 mod demo;
 mod exit;
+#[cfg_attr(windows, path = "install/windows.rs")]
 mod install;
 mod limits;
 mod metrics;

@@ -2,32 +2,46 @@
 
 use std::io;
 
-use anyhow::Context;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Signals as the servers take them. The first SIGTERM or SIGINT drains, the second stops at once.
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+use unix::{Ends, Hangups};
+#[cfg(windows)]
+use windows::{Ends, Hangups};
+
+/// How much is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Leave nothing half done; asked for again it is [`End::AtOnce`].
+    Drained,
+    #[cfg_attr(unix, expect(dead_code, reason = "no signal asks for it at first"))]
+    AtOnce,
+}
+
+/// Signals as the servers take them. The first SIGTERM or SIGINT drains, the second stops at once; on Windows Ctrl-C and
+/// Ctrl-Break do.
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(crate) drain: CancellationToken,
     pub(crate) stop: CancellationToken,
-    /// One for each SIGHUP; those that come while one waits are the same wish.
+    /// One for each SIGHUP, which Windows does not have; those that come while one waits are the same wish.
     pub(crate) reload: mpsc::Receiver<()>,
 }
 
 impl Signals {
     /// Takes the signals over from here on; needs the runtime.
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let take = |kind| signal(kind).context("cannot listen for signals");
-        let (terminate, interrupt) = (take(SignalKind::terminate())?, take(SignalKind::interrupt())?);
-        let hangup = take(SignalKind::hangup())?;
+        let (ends, hangups) = (Ends::listen()?, Hangups::listen()?);
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let (sender, reload) = mpsc::channel(1);
-        tokio::spawn(end(terminate, interrupt, drain.clone(), stop.clone()));
-        tokio::spawn(pass_on(hangup, sender));
+        tokio::spawn(end(ends, drain.clone(), stop.clone()));
+        tokio::spawn(pass_on(hangups, sender));
         Ok(Self { drain, stop, reload })
     }
 
@@ -43,24 +57,19 @@ impl Signals {
     }
 }
 
-async fn end(
-    mut terminate: Signal,
-    mut interrupt: Signal,
-    drain: CancellationToken,
-    stop: CancellationToken,
-) {
-    for (token, told) in [(drain, "draining, a second signal stops at once"), (stop, "stopping at once")] {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("{told}");
-        token.cancel();
+async fn end(mut ends: Ends, drain: CancellationToken, stop: CancellationToken) {
+    if ends.next().await == End::Drained {
+        tracing::info!("draining, a second signal stops at once");
+        drain.cancel();
+        ends.next().await;
     }
+    tracing::info!("stopping at once");
+    drain.cancel();
+    stop.cancel();
 }
 
-async fn pass_on(mut hangup: Signal, sender: mpsc::Sender<()>) {
-    while hangup.recv().await.is_some() {
+async fn pass_on(mut hangups: Hangups, sender: mpsc::Sender<()>) {
+    while hangups.next().await.is_some() {
         // Full means that a reload is about to happen anyway.
         let _ = sender.try_send(());
     }

@@ -211,10 +211,19 @@ fn peer_listen_default() -> SocketAddr {
 }
 
 fn host_name() -> String {
-    let known =
-        fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| fs::read_to_string("/etc/hostname"));
-    let known = known.map(|name| name.trim().to_owned()).unwrap_or_default();
+    let known = told_host_name().map(|name| name.trim().to_owned()).unwrap_or_default();
     if known.is_empty() { "agent".to_owned() } else { known }
+}
+
+#[cfg(unix)]
+fn told_host_name() -> Option<String> {
+    let files = ["/proc/sys/kernel/hostname", "/etc/hostname"];
+    files.iter().find_map(|file| fs::read_to_string(file).ok())
+}
+
+#[cfg(windows)]
+fn told_host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
 }
 
 fn unreadable(origin: &str, error: &std::io::Error) -> ConfigError {

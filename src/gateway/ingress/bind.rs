@@ -67,10 +67,11 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 /// Small writes leave at once, and a caller that vanished is noticed in the end. Accepted sockets inherit these from
 /// their listener, which saves five system calls for each caller.
 fn tune(listener: &Socket) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    // Windows asks ten times, and older ones let no program say otherwise.
+    #[cfg(not(windows))]
+    let keepalive = keepalive.with_retries(4);
     listener.set_tcp_nodelay(true)?;
     listener.set_tcp_keepalive(&keepalive)
 }

@@ -1,4 +1,4 @@
-use std::error::Error;
+use std::{error::Error, os::unix::fs::PermissionsExt};
 
 use warren_identity::secret;
 

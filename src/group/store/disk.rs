@@ -5,7 +5,6 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -22,6 +21,7 @@ use warren_core::{
 
 use super::{
     backend::{Unsynced, Watched},
+    place,
     snapshot::{Checked, Saved},
 };
 use crate::{
@@ -174,7 +174,7 @@ impl Disk {
         let open = Box::new(move || database(FileBackend::new(private(&file)?)?, &watched));
         let opened = Self::first(open, unsynced);
         // The folder must remember the new file too, or a power cut takes the whole log.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder)?;
+        place::sync(dir).map_err(folder)?;
         opened.map(|disk| Self { _lock: Some(lock), ..disk }).map_err(|error| match error {
             DiskError::Database(redb::Error::DatabaseAlreadyOpen) => {
                 OpenError::InUse { path: path.to_owned() }
@@ -319,13 +319,13 @@ fn database(file: impl StorageBackend, unsynced: &Unsynced) -> Result<Database, 
 /// redb takes the mode of the umask; the log holds names and addresses of the site's inside.
 fn private(path: &Path) -> Result<File, StorageError> {
     let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true).read(true).mode(0o600);
-    options.open(path).map_err(StorageError::Io)
+    options.create(true).truncate(false).write(true).read(true);
+    place::private(&mut options).open(path).map_err(StorageError::Io)
 }
 
 /// The database locks its own file, and lets go each time that it is opened anew on a full disk.
 fn lock(dir: &Path, path: &Path) -> Result<File, OpenError> {
-    let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOCK));
+    let open = || place::private(OpenOptions::new().create(true).append(true)).open(dir.join(LOCK));
     let unusable = |source| OpenError::Folder { path: dir.to_owned(), source };
     let file = open().map_err(unusable)?;
     match file.try_lock() {

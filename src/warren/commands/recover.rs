@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use warren_agent::{RecoverError, Remains};
+use warren_agent::{RecoverError, Remains, config::DATA_DIR_DEFAULT};
 
 use crate::{
     exit::{Exit, Failure},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// The agent's data folder
-    #[arg(long, value_name = "DIR", env = "WARREN_DATA_DIR", default_value = "/var/lib/warren/agent")]
+    #[arg(long, value_name = "DIR", env = "WARREN_DATA_DIR", default_value = DATA_DIR_DEFAULT)]
     data_dir: PathBuf,
     /// Do it without asking
     #[arg(long)]

@@ -17,6 +17,9 @@ use tokio::{
 
 use crate::ready;
 
+#[cfg_attr(windows, path = "process/windows.rs")]
+mod system;
+
 const READY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(10);
 const STOP: Duration = Duration::from_secs(3);
@@ -35,7 +38,7 @@ pub(super) struct Process {
 
 /// Begins an executable of ours in `folder`, which also takes its log.
 pub(super) fn start(folder: &Path, name: &str, role: &str, arguments: &[String]) -> anyhow::Result<Process> {
-    let program = own_program()?;
+    let program = system::own_program()?;
     let (log, ready_file) = (folder.join(format!("{name}.log")), folder.join(format!("{name}.ready")));
     ready::clear(&ready_file)?;
     let mut command = Command::new(program);
@@ -47,7 +50,7 @@ pub(super) fn start(folder: &Path, name: &str, role: &str, arguments: &[String])
             command.env_remove(variable);
         }
     }
-    let child = command
+    command
         .arg(role)
         .args(["--data-dir".as_ref(), folder.join(name).as_os_str()])
         .args(["--ready-file".as_ref(), ready_file.as_os_str()])
@@ -56,11 +59,10 @@ pub(super) fn start(folder: &Path, name: &str, role: &str, arguments: &[String])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(open_log(&log).with_context(|| format!("cannot write `{}`", log.display()))?)
-        // Ctrl-C on the terminal is for the demo, which then ends them.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot start {name}"))?;
+        .kill_on_drop(true);
+    // Ctrl-C on the terminal is for the demo, which then ends them.
+    system::own_group(&mut command);
+    let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     Ok(Process { name: name.to_owned(), child, log, ready_file })
 }
 
@@ -90,18 +92,17 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits until the process is gone and its sockets with it.
+    /// Kills it, and waits until the process is gone and its sockets with it.
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("cannot kill {}", self.name))
     }
 
-    /// SIGTERM, and SIGKILL if that takes too long.
+    /// Asks it to end, and kills it if that takes too long.
     pub(super) async fn stop(&mut self) {
-        let running =
-            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let Some(id) = running else { return };
-        // It may have ended by itself just before, which is what was wanted.
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        if self.child.id().is_none() {
+            return;
+        }
+        system::ask_to_end(&mut self.child);
         if timeout(STOP, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
@@ -116,12 +117,6 @@ impl Process {
         let told: String = lines.iter().rev().map(|line| format!("\n  {line}")).collect();
         format!(", its log ends with:{told}")
     }
-}
-
-/// This very program. Where it was replaced on disk while it runs, Linux still has it under the second path.
-fn own_program() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot find the program itself")?;
-    Ok(if program.exists() { program } else { PathBuf::from("/proc/self/exe") })
 }
 
 fn open_log(path: &Path) -> io::Result<File> {

@@ -108,6 +108,12 @@ pub(crate) struct AgentArgs {
     pub(super) dump_config: bool,
     /// Where the identity and the group's log are kept [default: /var/lib/warren/agent]
     #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
+    #[cfg_attr(
+        windows,
+        arg(
+            help = r"Where the identity and the group's log are kept [default: C:\ProgramData\Warren\agent]"
+        )
+    )]
     pub(super) data_dir: Option<PathBuf>,
     /// The gateway's URL; repeat it for several
     #[arg(long = "gateway", env = "WARREN_URL", value_name = "URL", value_delimiter = ',')]

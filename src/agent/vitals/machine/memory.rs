@@ -28,7 +28,7 @@ const LAYOUTS: [Layout; 2] = [
 ];
 
 /// Bytes used, and how many there are.
-pub(super) fn read() -> Option<(u64, u64)> {
+pub(in crate::vitals) fn read() -> Option<(u64, u64)> {
     let machine = machine(&fs::read_to_string("/proc/meminfo").ok()?)?;
     let container = container(Path::new(CGROUPS)).filter(|(_, limit)| *limit < machine.1);
     Some(container.unwrap_or(machine))
