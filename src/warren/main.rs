@@ -5,7 +5,7 @@
 //! | `cli` | what can be typed |
 //! | `commands` | the admin API's nouns and verbs, through `client`, shown as `views` by `output` |
 //! | `serve` | gateway and agent as processes: `telemetry`, `otlp`, `observe`, `signals`, `ready`, `limits` around their crates |
-//! | `install` | an agent as a service of a machine |
+//! | `install`, `service` | an agent as a service of a machine; run by Windows' service manager |
 //! | `demo` | everything at once on loopback |
 //! | `runtime` | what they run on |
 //! | `exit` | exit codes, and the errors that know theirs |
@@ -40,6 +40,8 @@ mod readme;
 mod ready;
 mod runtime;
 mod serve;
+#[cfg(windows)]
+mod service;
 #[cfg(test)]
 mod settings;
 mod signals;

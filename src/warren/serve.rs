@@ -20,6 +20,8 @@ mod flags;
 mod gateway;
 
 pub(crate) use agent::run as agent;
+#[cfg(windows)]
+pub(crate) use agent::run_here as agent_here;
 pub(crate) use flags::{AgentArgs, GatewayArgs};
 pub(crate) use gateway::run as gateway;
 

@@ -13,11 +13,13 @@ mod windows;
 #[cfg(unix)]
 use unix::{Ends, Hangups};
 #[cfg(windows)]
+pub(crate) use windows::told_by_service;
+#[cfg(windows)]
 use windows::{Ends, Hangups};
 
 /// How much is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// Leave nothing half done; asked for again it is [`End::AtOnce`].
     Drained,
     #[cfg_attr(unix, expect(dead_code, reason = "no signal asks for it at first"))]

@@ -12,6 +12,8 @@ use tracing_subscriber::{
 
 use crate::{exit::Failure, metrics};
 
+#[cfg(windows)]
+pub(crate) mod output;
 pub(crate) mod process;
 
 /// From a loopback round trip to the longest deadline that we have.
@@ -51,7 +53,7 @@ impl Telemetry {
         data_dir: &Path,
     ) -> Result<Self, Failure> {
         let (filter, handle) = reload::Layer::new(read_filter(filter)?);
-        let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+        let lines = fmt::layer().with_writer(lines).log_internal_errors(false);
         let lines = match format {
             LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -90,6 +92,14 @@ impl Telemetry {
         let (_, filter) = reload::Layer::new(EnvFilter::new("off"));
         Self { filter, prometheus: Some(recorder().build_recorder().handle()), data_dir: PathBuf::from(".") }
     }
+}
+
+#[cfg(unix)]
+use io::stderr as lines;
+
+#[cfg(windows)]
+fn lines() -> output::Lines {
+    output::Lines
 }
 
 /// Gauges cannot be taken back from the recorder. Those of things that are no more were set to no number, which would

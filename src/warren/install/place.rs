@@ -22,6 +22,10 @@ pub(super) const PROGRAM: &str = "/usr/local/bin/warren";
 /// Where an agent that has left its group for good notes that, in its data folder; its next start forgets who it was.
 pub(super) const LEFT: &str = "left";
 
+/// When settings that were edited count.
+pub(super) const COUNTS: &str =
+    "some keys count at once after `systemctl reload`, the others from the next start";
+
 /// The agent of a machine, or one of several.
 #[derive(Debug, Clone)]
 pub(super) struct Place {

@@ -10,13 +10,11 @@ use serde_json::{Map, Value};
 use warren_agent::{AgentConfig, Overrides};
 use warren_core::fields::{ConfigError, parse_yaml};
 
-use super::{flags::InstallArgs, place::Place};
+use super::{
+    flags::InstallArgs,
+    place::{COUNTS, Place},
+};
 use crate::exit::Failure;
-
-const HEADER: &str = "\
-# Settings of this agent; every key: docs/settings.md. Written by `warren agent install`, which changes only the keys
-# that it is given. Edit it as you like: some keys count at once after `systemctl reload`, the others from the next start.
-";
 
 /// What the agent is to run with.
 #[derive(Debug)]
@@ -63,10 +61,19 @@ pub(super) fn settle(place: &Place, args: &InstallArgs, there: Option<&str>) -> 
         _ => {
             let yaml =
                 serde_saphyr::to_string(&Value::Object(merged)).context("cannot write the settings")?;
-            format!("{HEADER}{yaml}")
+            format!("{}{yaml}", header())
         }
     };
     Ok(Settings { text, changes, data_dir: checked.data_dir, ca })
+}
+
+fn header() -> String {
+    format!(
+        "\
+# Settings of this agent; every key: docs/settings.md. Written by `warren agent install`, which changes only the keys
+# that it is given. Edit it as you like: {COUNTS}.
+"
+    )
 }
 
 /// The data folder that settings name.

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+#[cfg(windows)]
+use anyhow::Context;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +38,21 @@ struct Facts {
 
 /// Runs an agent until it has drained or was stopped.
 pub(crate) fn run(args: &AgentArgs) -> anyhow::Result<()> {
+    #[cfg(windows)]
+    {
+        if let Some(path) = &args.log_file {
+            crate::telemetry::output::write_to(path)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        if let Some(name) = &args.service {
+            return crate::service::run(name);
+        }
+    }
+    run_here(args)
+}
+
+/// In this process as it is, whoever started it.
+pub(crate) fn run_here(args: &AgentArgs) -> anyhow::Result<()> {
     let config = AgentConfig::load(args.config.as_deref(), overrides(args))?;
     if args.dump_config {
         return output::print(&config.dump());

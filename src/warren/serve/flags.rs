@@ -172,6 +172,14 @@ pub(crate) struct AgentArgs {
     /// Stop at once when stdin ends: for a parent that must leave nothing behind, however it dies
     #[arg(long, hide = true)]
     pub(super) stop_with_stdin: bool,
+    /// Where log lines go instead of stderr, which a service does not have
+    #[cfg(windows)]
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+    /// As this service of Windows' service manager, which alone may start it so
+    #[cfg(windows)]
+    #[arg(long, hide = true, value_name = "NAME")]
+    pub(crate) service: Option<String>,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }

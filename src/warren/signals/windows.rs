@@ -1,17 +1,35 @@
-//! What a console tells its programs. Nothing there says "read the file again".
+//! What a console tells its programs, and the service manager its service. Nothing there says "read the file again".
+
+use std::sync::LazyLock;
 
 use anyhow::Context;
 use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::End;
+
+/// What the service manager said, on a thread of its own.
+static DRAIN: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+static STOP: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+
+/// The service manager wants an end; also before anybody listens.
+pub(crate) fn told_by_service(end: End) {
+    match end {
+        End::Drained => DRAIN.cancel(),
+        End::AtOnce => STOP.cancel(),
+    }
+}
 
 pub(super) struct Ends {
     interrupt: CtrlC,
     quit: CtrlBreak,
     close: CtrlClose,
     shutdown: CtrlShutdown,
+    /// The service manager's wish to drain was passed on; it stands for ever.
+    drains: bool,
 }
 
 impl Ends {
@@ -22,6 +40,7 @@ impl Ends {
             quit: ctrl_break().context(FAILED)?,
             close: ctrl_close().context(FAILED)?,
             shutdown: ctrl_shutdown().context(FAILED)?,
+            drains: false,
         })
     }
 
@@ -32,6 +51,11 @@ impl Ends {
             _ = self.quit.recv() => End::Drained,
             _ = self.close.recv() => End::AtOnce,
             _ = self.shutdown.recv() => End::AtOnce,
+            () = STOP.cancelled() => End::AtOnce,
+            () = DRAIN.cancelled(), if !self.drains => {
+                self.drains = true;
+                End::Drained
+            }
         }
     }
 }
