@@ -54,7 +54,12 @@ fn a_terminated_agent_finishes_its_sessions_first() {
 
 #[test]
 fn a_leader_that_is_stopped_hands_its_lead_over() {
-    let mut site = Site::with_agents(3);
+    // Patient ones: on a busy machine another might have stood for election just before.
+    let mut site = Site::builder().start();
+    for name in ["agent-1", "agent-2", "agent-3"] {
+        site.add_agent(name, &["--profile", "wan"]);
+    }
+    site.wait_for_members(3);
     let leader = site.leader();
     site.agents[leader].process.terminate();
     site.resource("db", target::echo());
