@@ -4,7 +4,10 @@
 //! Each other gateway is asked once, all at the same time, whatever the number of groups. Who does not answer soon is left
 //! out: then the list shows what is known here.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{
     body::{Bytes, to_bytes},
@@ -107,32 +110,22 @@ impl Api {
     }
 }
 
-/// The groups are kept where they stand.
+/// Each group is kept where it stands.
 fn take_over<L: List>(list: &mut L, mut other: L, unseen: &mut BTreeSet<String>) {
-    let seen: BTreeSet<String> = other
-        .entries()
-        .iter()
-        .filter(|entry| L::is_seen(entry))
-        .map(|entry| L::group(entry).to_owned())
-        .collect();
-    let taken: BTreeSet<_> = unseen.intersection(&seen).cloned().collect();
-    if taken.is_empty() {
-        return;
+    let mut theirs = BTreeMap::<String, Vec<L::Entry>>::new();
+    for entry in std::mem::take(other.entries()) {
+        theirs.entry(L::group(&entry).to_owned()).or_default().push(entry);
     }
-    unseen.retain(|group| !taken.contains(group));
-    let (mut kept, mut theirs) = (Vec::new(), std::mem::take(other.entries()));
-    let mut done = BTreeSet::new();
+    theirs.retain(|group, entries| unseen.contains(group) && entries.iter().any(L::is_seen));
+    unseen.retain(|group| !theirs.contains_key(group));
+    let taken: BTreeSet<_> = theirs.keys().cloned().collect();
     for entry in std::mem::take(list.entries()) {
-        let group = L::group(&entry).to_owned();
-        if !taken.contains(&group) {
-            kept.push(entry);
-        } else if done.insert(group.clone()) {
-            let (of_it, rest) = theirs.into_iter().partition(|entry| L::group(entry) == group);
-            theirs = rest;
-            kept.extend::<Vec<_>>(of_it);
+        match theirs.remove(L::group(&entry)) {
+            Some(better) => list.entries().extend(better),
+            None if taken.contains(L::group(&entry)) => {}
+            None => list.entries().push(entry),
         }
     }
-    *list.entries() = kept;
 }
 
 async fn ask<L: List>(other: Neighbour, head: &Parts, body: Bytes) -> Option<L> {
