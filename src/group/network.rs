@@ -70,11 +70,6 @@ impl RaftNetwork<Types> for Connection {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, CallError<Plain>> {
-        // Raft waits for the disk and does not know that it waits. A leader that cannot write must fall silent, so that the
-        // others find one that can.
-        if let Some(trouble) = self.log.trouble() {
-            return Err(RPCError::Unreachable(Unreachable::new(&Status::unavailable(trouble.to_string()))));
-        }
         let payload = encode(&rpc)?;
         if payload.len() > MESSAGE_MAX * 9 / 10 && rpc.entries.len() > 1 {
             return Err(PayloadTooLarge::new_entries_hint(rpc.entries.len() as u64 / 2).into());
@@ -120,6 +115,11 @@ impl RaftNetwork<Types> for Connection {
 
 impl Connection {
     fn peer(&self) -> Result<AgentId, Status> {
+        // Raft waits for the disk and does not know that it waits. A leader that cannot write must fall silent, so that the
+        // others find one that can.
+        if let Some(trouble) = self.log.trouble() {
+            return Err(Status::unavailable(trouble.to_string()));
+        }
         let peer =
             agent(self.id).ok_or_else(|| Status::internal("the log names a member that is no agent"))?;
         // A member that dials itself waits for itself.
