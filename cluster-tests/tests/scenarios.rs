@@ -21,6 +21,7 @@ mod scenarios {
     mod history;
     mod install;
     mod intents;
+    mod killed;
     mod main_job;
     mod mixed_versions;
     mod other_group;

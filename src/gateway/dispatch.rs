@@ -172,6 +172,7 @@ impl Dispatcher {
         wanted: Wanted,
         meters: Arc<SessionMeters>,
     ) {
+        reset_unless_ended(&caller);
         let shared = self.shared.clone();
         let opening = shared.opening.token();
         let entry = shared.sessions.begin(&wanted, &meters, from, rand::random());
@@ -354,7 +355,7 @@ impl Shared {
         }
     }
 
-    /// Resets the caller: whoever gets nothing must not take it for an empty answer.
+    /// Resets the caller.
     fn lose(caller: TcpStream, entry: Entry, (wanted, meters): (&Wanted, &SessionMeters), lost: Lost) {
         let Lost { failure, detail } = lost;
         info!(
@@ -367,7 +368,7 @@ impl Shared {
             "caller reset, no session could be opened"
         );
         entry.end(Outcome::NotOpened(failure), detail);
-        reset(caller);
+        drop(caller);
     }
 }
 
@@ -379,9 +380,11 @@ fn caller_key_of(from: SocketAddr) -> u64 {
     }
 }
 
-/// Ends a connection so that the other end sees an error, not an end.
-pub(crate) fn reset(socket: TcpStream) {
-    // If that fails, the caller is gone already.
-    drop(socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)));
-    drop(socket);
+/// From now on, whatever closes the connection resets it, also that this process is killed: who gets nothing must not take it
+/// for an empty answer.
+fn reset_unless_ended(caller: &TcpStream) {
+    if let Err(error) = caller.set_zero_linger() {
+        // It is gone already.
+        debug!(%error, "caller cannot be reset");
+    }
 }

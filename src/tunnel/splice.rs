@@ -58,25 +58,27 @@ pub enum SpliceEnd {
 }
 
 /// Copies both ways until both directions have ended, each by itself. An end is passed on as an end and a reset as a
-/// reset, never as an end. `on_socket_loss` is what the peer is told when the socket breaks.
+/// reset, never as an end: whatever else closes the socket, be it that this process is killed, resets it.
+/// `on_socket_loss` is what the peer is told when the socket breaks.
 pub async fn splice(
     session: SessionStream,
     mut socket: TcpStream,
     on_socket_loss: ResetReason,
 ) -> SpliceReport {
     let meter = session.meter();
+    if let Err(error) = socket.set_zero_linger() {
+        tracing::debug!(session = session.id(), %error, "the socket cannot be reset");
+    }
     let end = tokio::select! {
         end = carry(&session, &mut socket) => end,
         error = session.cut() => SpliceEnd::Session(error),
     };
     match &end {
-        SpliceEnd::Finished => {}
-        SpliceEnd::Session(_) => {
-            // The other end of the socket must not take a cut for an end.
-            if let Err(error) = socket.set_zero_linger() {
-                tracing::debug!(session = session.id(), %error, "cannot reset the socket");
-            }
+        SpliceEnd::Finished => {
+            // All was said: what is still on its way may arrive. If that fails, the socket is gone already.
+            let _ = SockRef::from(&socket).set_linger(None);
         }
+        SpliceEnd::Session(_) => {}
         SpliceEnd::Socket(error) => {
             let detail = error.to_string();
             settle(&session).await;

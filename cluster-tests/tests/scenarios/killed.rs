@@ -1,0 +1,56 @@
+//! Whoever is killed resets the connections it carried: an end that nobody said must not look like one, to a caller that reads
+//! an answer until it ends, or to a target that keeps what it got.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use warren_cluster_tests::{Site, caller, target};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Caller and target of one session that has carried a byte each way.
+fn session(site: &Site, name: &str) -> (TcpStream, TcpStream) {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let resource = site.resource(name, target.local_addr().unwrap());
+    let mut caller = caller::connect(resource).unwrap();
+    caller.write_all(b"x").unwrap();
+    // Probes come, too, and say nothing.
+    let at_target = target.incoming().map(Result::unwrap).find_map(|mut socket| {
+        (socket.read(&mut [0]).unwrap() == 1 && socket.write(b"y").unwrap() == 1).then_some(socket)
+    });
+    caller.set_read_timeout(Some(SOON)).unwrap();
+    caller.read_exact(&mut [0]).unwrap();
+    (caller, at_target.unwrap())
+}
+
+fn is_reset(mut socket: TcpStream) {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let end = socket.read(&mut [0]);
+    assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn a_killed_gateway_resets_its_callers() {
+    let mut site = Site::with_agents(1);
+    let (caller, _target) = session(&site, "first");
+    let (has_said_all, mut target) = session(&site, "second");
+    has_said_all.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(target.read(&mut [0]).unwrap(), 0);
+    let waits = caller::connect(site.resource("third", target::black_hole())).unwrap();
+    site.kill_gateway();
+    for caller in [caller, has_said_all, waits] {
+        is_reset(caller);
+    }
+}
+
+#[test]
+fn a_killed_agent_resets_its_targets() {
+    let mut site = Site::with_agents(1);
+    let (caller, target) = session(&site, "watched");
+    site.agents[0].process.kill();
+    is_reset(target);
+    is_reset(caller);
+}
