@@ -8,6 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use warren_core::id::GatewayId;
 use warren_identity::{Authority, IdentityError, PeerIdentity, TokenKey};
 use warren_wire::v1;
 
@@ -50,6 +51,8 @@ pub struct Context {
     pub sessions: SessionLog,
     /// Those who answer for groups that have no tunnel here.
     pub(crate) neighbours: Neighbours,
+    /// What this gateway is called among them.
+    pub(crate) gateway: GatewayId,
     pub authority: Arc<Authority>,
     pub tokens: Arc<TokenKey>,
     pub config: Arc<GatewayConfig>,

@@ -190,6 +190,11 @@ impl Neighbours {
         write(&self.shared.rooms).entry(gateway).or_default().clone()
     }
 
+    /// All that there is a tunnel to, whether or not they can be asked.
+    pub(crate) fn known(&self) -> BTreeSet<GatewayId> {
+        read(&self.shared.links).keys().copied().collect()
+    }
+
     fn tunnels(&self) -> Vec<Handle> {
         read(&self.shared.links).values().map(|(_, tunnel)| tunnel.clone()).collect()
     }

@@ -326,6 +326,7 @@ impl Parts {
             ingress: self.ingress.clone(),
             sessions: self.sessions.clone(),
             neighbours: self.neighbours.clone(),
+            gateway: self.record.id,
             authority: self.foundation.authority.clone(),
             tokens: self.foundation.tokens.clone(),
             config: config.clone(),

@@ -69,13 +69,14 @@ impl SessionLog {
         Self { log: Arc::default(), spans }
     }
 
-    /// Newest first, open ones before ended ones; and how many are open in all.
+    /// Newest first, open ones before ended ones; and how many callers of this gateway have one open.
     pub fn list(&self, filter: &SessionFilter) -> (Vec<SessionRecord>, usize) {
         let log = self.lock();
         let open = log.open.values().rev().filter(|live| filter.takes(&live.record)).map(Live::now);
         let ended = log.ended.iter().rev().filter(|record| filter.ended && filter.takes(record));
         let records = open.chain(ended.map(|record| (**record).clone())).take(filter.limit).collect();
-        (records, log.open.len())
+        let own = log.open.values().filter(|live| live.meters.is_some()).count();
+        (records, own)
     }
 
     pub fn get(&self, id: u64) -> Option<SessionRecord> {

@@ -102,6 +102,17 @@ fn what_is_done_at_one_gateway_counts_at_the_other_within_a_second() {
     let (_, took) = eventually("the first serves it", SOON, || caller::open_echo(here).ok());
     assert!(took < NEWS_WITHIN, "a resource after {took:?}");
 
+    let (_session, _) = caller::open_echo(here).unwrap();
+    let listed = world.at_other(&["sessions", "list", "--resource", "second"]).ok().try_json().unwrap();
+    let id = listed[0]["id"].as_str().unwrap();
+    assert!(id.ends_with(&format!("@{}", listed[0]["gateway"].as_str().unwrap())), "{listed}");
+    let shown = world.at_other(&["sessions", "show", id]).ok().try_json().unwrap();
+    assert_eq!(
+        (&shown["id"], &shown["outcome"]),
+        (&listed[0]["id"], &"open".into()),
+        "sessions of the first"
+    );
+
     world.site.run(&["resources", "delete", "echo", "--group", GROUP]).ok();
     let (_, took) = eventually("the other has closed it", SOON, || caller::connect(there(echo)).err());
     assert!(took < NEWS_WITHIN, "a resource less after {took:?}");

@@ -70,7 +70,7 @@ pub(super) enum Unanswered {
 pub(super) async fn pass_on(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let neighbours = door.context.neighbours.clone();
     let is_passed_on = request.headers().contains_key(PASSED_ON);
-    if everywhere::is_list(auth::method_of(request.uri())) && !is_passed_on && !neighbours.is_alone() {
+    if everywhere::is_wide(auth::method_of(request.uri())) && !is_passed_on && !neighbours.is_alone() {
         let (mut head, body) = request.into_parts();
         let asked = everywhere::Asked(head.clone());
         head.extensions.insert(asked);

@@ -1,5 +1,5 @@
-//! Lists over all groups, at a gateway that has a tunnel of some of them only: what it says of a group without one is taken
-//! from a gateway that has.
+//! What no gateway knows alone. Of lists over all groups, what one says of a group without a tunnel there is taken from a
+//! gateway that has one; sessions are known where their callers came to, and where they were passed on to.
 //!
 //! Each other gateway is asked once, all at the same time, whatever the number of groups. Who does not answer soon is left
 //! out: then the list shows what is known here.
@@ -19,7 +19,7 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::Request;
 use tracing::debug;
-use warren_core::id::GroupId;
+use warren_core::id::{GatewayId, GroupId};
 use warren_wire::v1::{Agent, Group, ListAgentsResponse, ListGroupsResponse};
 
 use super::{
@@ -37,9 +37,9 @@ const DOWN: &str = "Down";
 #[derive(Clone)]
 pub(super) struct Asked(pub(super) Parts);
 
-/// Whether a call may be about all groups.
-pub(super) fn is_list(method: &str) -> bool {
-    matches!(method.split_once('/'), Some(("Groups" | "Agents", "List")))
+/// Whether a call may be about what other gateways know.
+pub(super) fn is_wide(method: &str) -> bool {
+    matches!(method.split_once('/'), Some(("Groups" | "Agents", "List") | ("Sessions", _)))
 }
 
 /// A list, of which whatever belongs to a group can be replaced.
@@ -93,15 +93,22 @@ impl Api {
         mut unseen: BTreeSet<String>,
         list: &mut L,
     ) {
-        let Some(Asked(head)) = asked.filter(|_| !unseen.is_empty()) else { return };
-        let body = framed(request);
-        let mut answers: FuturesUnordered<_> =
-            self.context.neighbours.all().into_iter().map(|other| ask(other, &head, body.clone())).collect();
-        while let Some(answer) = answers.next().await {
-            if let Some(answer) = answer {
-                take_over(list, answer, &mut unseen);
-            }
+        let Some(asked) = asked.filter(|_| !unseen.is_empty()) else { return };
+        for (_, answer) in self.ask_all(&asked, request).await {
+            take_over(list, answer, &mut unseen);
         }
+    }
+
+    /// What the other gateways answer to the same request, each with its answer.
+    pub(super) async fn ask_all<M: Message, A: Message + Default>(
+        &self,
+        Asked(head): &Asked,
+        request: &M,
+    ) -> Vec<(GatewayId, A)> {
+        let body = framed(request);
+        let others = self.context.neighbours.all().into_iter();
+        let answers: FuturesUnordered<_> = others.map(|other| ask(other, head, body.clone())).collect();
+        answers.filter_map(std::future::ready).collect().await
     }
 
     /// Whether what is known of a group here comes from no member of it.
@@ -128,7 +135,7 @@ fn take_over<L: List>(list: &mut L, mut other: L, unseen: &mut BTreeSet<String>)
     }
 }
 
-async fn ask<L: List>(other: Neighbour, head: &Parts, body: Bytes) -> Option<L> {
+async fn ask<A: Message + Default>(other: Neighbour, head: &Parts, body: Bytes) -> Option<(GatewayId, A)> {
     let answer = async {
         let answer = elsewhere::ask(&other.tunnel, head, body).await.map_err(|error| error.to_string())?;
         read(answer).await
@@ -136,14 +143,17 @@ async fn ask<L: List>(other: Neighbour, head: &Parts, body: Bytes) -> Option<L> 
     let slow = |_| Err(format!("no answer within {} s", WITHIN.as_secs()));
     let answer = timeout(WITHIN, answer).await.unwrap_or_else(slow);
     answer
-        .inspect_err(|why| debug!(gateway = %other.gateway, why, "another gateway did not complete a list"))
+        .inspect_err(
+            |why| debug!(gateway = %other.gateway, why, "another gateway did not tell what it knows"),
+        )
+        .map(|answer| (other.gateway, answer))
         .ok()
 }
 
-async fn read<L: List>(answer: Response) -> Result<L, String> {
+async fn read<A: Message + Default>(answer: Response) -> Result<A, String> {
     let body = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
     let message = body.get(FRAME_HEAD..).ok_or("it was refused there")?;
-    L::decode(message).map_err(|error| error.to_string())
+    A::decode(message).map_err(|error| error.to_string())
 }
 
 /// As gRPC sends it: not compressed, and its length.

@@ -14,6 +14,7 @@ use crate::{revoked::Leavers, testing::until};
 use site::Site;
 use world::{Client, World};
 
+mod sessions;
 pub(crate) mod site;
 pub(crate) mod world;
 

@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// List sessions, newest first, each with its decision record in JSON and YAML
+    /// List sessions of all gateways, newest first, each with its decision record in JSON and YAML
     List {
         /// Only those of this group, id or name
         #[arg(long, value_name = "GROUP")]
@@ -23,7 +23,7 @@ pub(crate) enum Verb {
         /// Only those on this agent, id or name
         #[arg(long, value_name = "AGENT")]
         member: Option<String>,
-        /// Also those that have ended, as far as the gateway remembers them
+        /// Also those that have ended, as far as their gateway remembers them
         #[arg(long)]
         all: bool,
         /// At most so many
@@ -32,7 +32,7 @@ pub(crate) enum Verb {
     },
     /// Show one session and how its member was chosen
     Show {
-        /// Its number as listed, or its trace
+        /// Its id as listed, or its trace
         id: String,
     },
 }
@@ -51,6 +51,9 @@ pub(crate) async fn run(noun: Noun<Verb>, format: Format) -> anyhow::Result<()> 
             let found = answer(sessions.list(request)).await?;
             if format == Format::Table {
                 talk(format_args!("{} open, {} shown", found.total_open, found.sessions.len()));
+            }
+            for gateway in &found.silent {
+                talk(format_args!("no answer from {gateway}: its sessions are missing"));
             }
             format.show(&found.sessions.into_iter().map(Session::from).collect::<List<_>>())
         }

@@ -21,6 +21,7 @@ pub(crate) struct Session {
     outcome: String,
     detail: String,
     trace: String,
+    gateway: Option<String>,
     attempts: Vec<Attempt>,
 }
 
@@ -60,6 +61,7 @@ impl From<v1::Session> for Session {
             outcome: session.outcome,
             detail: session.detail,
             trace: session.trace,
+            gateway: some(session.gateway),
             attempts: session.attempts.into_iter().map(Attempt::from).collect(),
         }
     }
@@ -120,6 +122,7 @@ impl View for Session {
         page.field("outcome", &self.outcome);
         page.field("detail", &self.detail);
         page.field("trace", &self.trace);
+        page.field("gateway", self.gateway.as_deref().unwrap_or("unknown"));
         let rows = self.attempts.iter().enumerate().flat_map(|(number, attempt)| attempt.rows(number + 1));
         page.table(&["TRY", "MEMBER", "SCORE", "SESSIONS", "DECISION", "TOOK"], rows);
     }

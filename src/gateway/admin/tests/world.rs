@@ -15,7 +15,8 @@ use warren_wire::v1::{
     CreateGroupRequest, CreateTokenRequest, EnrolRequest, EnrolResponse, RenewRequest, RenewResponse,
     agents_client::AgentsClient, audit_client::AuditClient, config_client::ConfigClient,
     customers_client::CustomersClient, enrolment_client::EnrolmentClient, groups_client::GroupsClient,
-    resources_client::ResourcesClient, tokens_client::TokensClient, users_client::UsersClient,
+    resources_client::ResourcesClient, sessions_client::SessionsClient, tokens_client::TokensClient,
+    users_client::UsersClient,
 };
 
 use super::site::Site;
@@ -42,16 +43,16 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::on(Arc::new(tempfile::tempdir().unwrap())).await
+        Self::on(Arc::new(tempfile::tempdir().unwrap()), GatewayId::from_random(7)).await
     }
 
     /// Another gateway on the same store, which passes on to this one.
     pub(crate) async fn beside(&self) -> Self {
-        let other = Self::on(self.folder.clone()).await;
+        let other = Self::on(self.folder.clone(), GatewayId::from_random(8)).await;
         let (near, far) = testing::tunnel(Hello::new(1, 1, 0));
         near.ready().await.unwrap();
         other.context.neighbours.seek();
-        other.context.neighbours.up(GatewayId::from_random(7), near);
+        other.context.neighbours.up(self.context.gateway, near);
         let api = self.routes.clone().into_axum_router();
         tokio::spawn(async move {
             while let Some(incoming) = far.accept().await {
@@ -61,7 +62,7 @@ impl World {
         other
     }
 
-    async fn on(folder: Arc<tempfile::TempDir>) -> Self {
+    async fn on(folder: Arc<tempfile::TempDir>, gateway: GatewayId) -> Self {
         let overrides = Overrides { data_dir: Some(folder.path().to_owned()), ..Overrides::default() };
         let config = Arc::new(GatewayConfig::parse("test", "", &overrides).unwrap());
         let foundation = Foundation::open(&config, SystemTime::now()).await.unwrap();
@@ -78,7 +79,7 @@ impl World {
         let place = (config.ingress.host, config.ingress.ports);
         let ingress = Ingress::new(place, store.clone(), registry.clone(), dispatcher, stop.clone());
         let limits = TunnelLimits {
-            gateway: GatewayId::from_random(7),
+            gateway,
             machine: warren_tunnel::Config::default(),
             echo_every: config.tunnel.echo,
             tunnels_max: 100,
@@ -91,6 +92,7 @@ impl World {
             ingress,
             sessions,
             neighbours: Default::default(),
+            gateway,
             authority: foundation.authority,
             tokens: foundation.tokens,
             config,
@@ -202,6 +204,7 @@ services! {
     customers: CustomersClient,
     groups: GroupsClient,
     resources: ResourcesClient,
+    sessions: SessionsClient,
     tokens: TokensClient,
     users: UsersClient,
 }
