@@ -18,7 +18,7 @@ use warren_core::{
     fields::ConfigError,
     id::Name,
     threads::Threads,
-    trace::Otlp,
+    trace::{Otlp, OtlpOverrides},
 };
 use warren_group::Profile;
 
@@ -149,10 +149,7 @@ pub struct Overrides {
     pub app_host: Option<String>,
     /// `APP_PORT`.
     pub app_port: Option<String>,
-    /// `--otlp` or `WARREN_OTLP`.
-    pub otlp: Option<String>,
-    /// `--otlp-sample` or `WARREN_OTLP_SAMPLE`.
-    pub otlp_sample: Option<String>,
+    pub otlp: OtlpOverrides,
     /// `--pod` or `WARREN_POD`.
     pub pod: Option<String>,
     /// `KUBERNETES_SERVICE_HOST`, which every pod has.
@@ -182,8 +179,8 @@ impl AgentConfig {
         Ok(Reload { live: newer.live, needs_restart })
     }
 
-    /// The effective configuration as YAML that [`Self::load`] would read; a token and a proxy's password
-    /// are left out, their files are not.
+    /// The effective configuration as YAML that [`Self::load`] would read; a token, a proxy's password
+    /// and values of headers are left out, their files are not.
     pub fn dump(&self) -> String {
         dump::dump(self)
     }

@@ -149,6 +149,16 @@ impl<'p> Fields<'p> {
         self.parse_text(&self.path_of(key), &text)
     }
 
+    /// What was given elsewhere if anything was, otherwise as [`Self::parse`]; both are checked.
+    pub fn pick<T>(&mut self, key: &'static str, given: Option<&str>) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let own = self.parse(key);
+        given.and_then(|text| self.parse_text(&self.path_of(key), text)).or(own)
+    }
+
     /// A time such as `500ms`, `30s`, `5m`, `1h`, `7d`.
     pub fn duration(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.text(key)?;

@@ -12,11 +12,15 @@
 //! ```
 
 mod collector;
+mod header;
 mod id;
+mod otlp;
 mod sample;
 mod span;
 
-pub use collector::{Collector, CollectorError, Otlp};
+pub use collector::{Collector, CollectorError};
+pub use header::{Header, HeaderError};
 pub use id::{SpanId, TraceId, TraceIdError};
+pub use otlp::{Otlp, OtlpOverrides};
 pub use sample::{Sample, SampleError};
 pub use span::{Kind, Sink, Span, Tracer, Value};

@@ -30,6 +30,8 @@
 //! | `log.format` | `text` | or `json` |
 //! | `otlp.url` | none | collector that spans of sessions are exported to |
 //! | `otlp.sample` | 1 | share of the traces, 0 to 1 |
+//! | `otlp.ca` | the system's roots | file of the roots that vouch for a collector on https |
+//! | `otlp.headers` | none | `NAME=@FILE` or `NAME=VALUE`, go with every message to it |
 
 use std::{
     fmt, fs,
@@ -42,7 +44,7 @@ use thiserror::Error;
 use warren_core::{
     fields::{ConfigError, Problems},
     threads::Threads,
-    trace::Otlp,
+    trace::{Otlp, OtlpOverrides},
 };
 
 mod postgres;
@@ -150,8 +152,7 @@ pub struct Overrides {
     pub threads: Option<String>,
     pub log_filter: Option<String>,
     pub log_format: Option<String>,
-    pub otlp: Option<String>,
-    pub otlp_sample: Option<String>,
+    pub otlp: OtlpOverrides,
 }
 
 impl fmt::Debug for Overrides {
@@ -192,7 +193,8 @@ impl GatewayConfig {
         problems.into_result(origin, config)
     }
 
-    /// The effective configuration in the form of the file; an operator key or a password given as text is left out.
+    /// The effective configuration in the form of the file; an operator key, a password or a header's
+    /// value given as text is left out.
     pub fn dump(&self) -> String {
         show::yaml(self)
     }

@@ -38,10 +38,10 @@ pub enum TlsError {
     RootsUnreadable { source: rustls_pki_types::pem::Error },
     #[error("root certificate is malformed")]
     RootMalformed { source: rustls::Error },
-    #[error("no root certificate to trust, give a file with the gateway's root")]
+    #[error("no root certificate to trust, expected at least one in PEM")]
     NoRoots,
     #[error(
-        "this system has no root certificates ({problems}), install them or give a file with the gateway's root"
+        "this system has no root certificates ({problems}), install them or give a file with the root to trust"
     )]
     NoNativeRoots { problems: String },
     #[error("certificate cannot be read as PEM")]

@@ -16,6 +16,7 @@ use warren_core::trace::{Otlp, Sink, Span, Tracer};
 use crate::{exit::Failure, metrics};
 
 mod deliver;
+mod headers;
 mod message;
 mod news;
 mod reach;
@@ -68,12 +69,15 @@ pub(crate) fn set_up(otlp: &Otlp) -> Result<(Tracer, Option<Exporter>), Failure>
     let Some(collector) = &otlp.url else { return Ok((Tracer::default(), None)) };
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let tracer = Tracer::new(otlp.sample, Queue { sender, dropped: Fate::Dropped.counter() });
-    let delivery = Delivery::new(collector, otlp.sample)?;
+    let delivery = Delivery::new(collector, otlp)?;
     // A counter that is first seen with its first failure hides that one from every rate.
     for fate in Fate::ALL {
         fate.counter().increment(0);
     }
     tracing::info!(%collector, sample = %otlp.sample, "spans of sessions are exported");
+    if otlp.exposes_headers() {
+        tracing::warn!(%collector, "whoever is on the way to the collector can read the headers that it is sent, use https://");
+    }
     Ok((tracer, Some(Exporter { queue, delivery })))
 }
 

@@ -65,3 +65,8 @@ fn follow<T: Clone + Send + Sync + 'static>(
         }
     }))
 }
+
+/// Of the environment; an empty one counts as none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}

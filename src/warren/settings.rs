@@ -17,29 +17,37 @@ const NO_COMMON_DEFAULT: [&str; 2] = ["gateways", "name"];
 
 #[test]
 fn the_page_has_the_gateways_keys() {
+    let folder = tempfile::tempdir().unwrap();
     let read = |text: &str| GatewayConfig::parse("docs", text, &Default::default()).unwrap().dump();
-    check("gateway", &read(&example("gateway")), &read(""));
+    check("gateway", &read(&with_files(example("gateway"), folder.path())), &read(""));
 }
 
 #[test]
 fn the_page_has_the_agents_keys() {
     let folder = tempfile::tempdir().unwrap();
-    let ca = folder.path().join("ca.pem");
-    let authority = warren_identity::Authority::generate(std::time::SystemTime::now()).unwrap();
-    fs::write(&ca, authority.bundle_pem()).unwrap();
     let read = |text: &str| {
         let file = folder.path().join("agent.yaml");
         fs::write(&file, text).unwrap();
         AgentConfig::load(Some(&file), Default::default()).unwrap().dump()
     };
-    let password = folder.path().join("password");
-    fs::write(&password, "secret").unwrap();
-    // The agent looks at these when it reads its file.
-    let text = example("agent")
-        .replace("/etc/warren/ca.pem", &ca.display().to_string())
-        .replace("/etc/warren/inspection.pem", &ca.display().to_string())
-        .replace("/etc/warren/proxy.password", &password.display().to_string());
-    check("agent", &read(&text), &read("gateways: [https://gateway]\n"));
+    check(
+        "agent",
+        &read(&with_files(example("agent"), folder.path())),
+        &read("gateways: [https://gateway]\n"),
+    );
+}
+
+/// The same with files of its own in place of those that are looked into when it is read.
+fn with_files(example: String, folder: &Path) -> String {
+    let (ca, secret) = (folder.join("ca.pem"), folder.join("secret"));
+    let authority = warren_identity::Authority::generate(std::time::SystemTime::now()).unwrap();
+    fs::write(&ca, authority.bundle_pem()).unwrap();
+    fs::write(&secret, "secret").unwrap();
+    let files = [("ca.pem", &ca), ("inspection.pem", &ca), ("collector.pem", &ca)];
+    let files = files.into_iter().chain([("proxy.password", &secret), ("collector.token", &secret)]);
+    files.fold(example, |text, (name, path)| {
+        text.replace(&format!("/etc/warren/{name}"), &path.display().to_string())
+    })
 }
 
 fn check(server: &str, whole: &str, defaults: &str) {

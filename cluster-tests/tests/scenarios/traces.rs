@@ -157,6 +157,72 @@ fn a_collector_that_is_away_costs_no_session_and_gets_the_next_ones_when_it_is_b
     assert_eq!(exported(&mut site, "dropped"), 0.0);
 }
 
+#[test]
+fn a_collector_with_a_root_and_a_token_of_its_own_gets_spans_of_those_who_have_both() {
+    let collector = Collector::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, token) = (path("ca.pem"), path("token"));
+    let url = collector.https(ca.as_ref());
+    std::fs::write(&token, "Bearer hush-1\n").unwrap();
+    let header = format!("authorization=@{token}");
+    // Where a library would tell of headers if one did.
+    let loud = ["--log", "debug,h2=trace,hyper=trace,tonic=trace"];
+    let flags = ["--otlp", &url, "--otlp-ca", &ca, "--otlp-header", &header];
+    let mut site = Site::builder().gateway_args(&flags).gateway_args(&loud).start();
+    let place = Place::default()
+        .with("WARREN_OTLP", &url)
+        .with("WARREN_OTLP_CA", &ca)
+        .with("WARREN_OTLP_HEADERS", "authorization=Bearer%20hush-of-agent");
+    site.add_agent_in(&place, "agent-1", &loud);
+    site.wait_for_members(1);
+    let echo = site.resource("echo", target::echo());
+    let open = || caller::echo_whole(echo, 100).unwrap();
+    open();
+    wait_for(&collector, &newest(&site, "echo"), &WHOLE);
+    let told = ["warren-gateway", "warren-agent"].map(|service| collector.token_of(service).unwrap());
+    assert_eq!(told, ["Bearer hush-1", "Bearer hush-of-agent"]);
+
+    std::fs::write(&token, "Bearer hush-2\n").unwrap();
+    open();
+    wait_for(&collector, &newest(&site, "echo"), &WHOLE);
+    assert_eq!(collector.token_of("warren-gateway").unwrap(), "Bearer hush-2");
+
+    // One that trusts the system's roots, which are others.
+    let other = path("other.pem");
+    Collector::start().https(other.as_ref());
+    let place =
+        Place::default().with("WARREN_OTLP", &url).with("SSL_CERT_FILE", &other).with("SSL_CERT_DIR", "");
+    site.add_agent_in(&place, "agent-2", &loud);
+    site.wait_for_members(2);
+    eventually("the second is not let down quietly", SOON, || {
+        open();
+        site.agents[1].process.log().contains("spans cannot be exported").then_some(())
+    });
+    let log = site.agents[1].process.log();
+    assert!(log.contains("invalid peer certificate"), "{log}");
+    assert!(
+        collector
+            .spans()
+            .iter()
+            .all(|span| span.resource.get("warren.member").is_none_or(|name| name == "agent-1"))
+    );
+
+    for process in [&site.gateway, &site.agents[0].process] {
+        let log = process.log();
+        assert!(log.contains("TRACE h2") || log.contains("TRACE hyper"), "libraries were heard as well");
+        assert!(!log.contains("hush"), "a secret in the log of {}", process.id());
+    }
+    // What others could see is refused beside every other mistake, and not repeated.
+    let wrong =
+        ["gateway", "--listen", "x", "--otlp", "http://a", "--otlp-ca", &ca, "--otlp-header", "a=hush"];
+    let answer = site.run(&wrong);
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    for told in ["3 mistakes", "listen:", "otlp.ca:", "--otlp-header[0]:"] {
+        assert!(answer.stderr.contains(told) && !answer.stderr.contains("hush"), "{}", answer.stderr);
+    }
+}
+
 /// Needs postgresql; where it is missing this is passed over, but in CI.
 #[test]
 fn a_caller_that_is_passed_on_is_one_trace() {

@@ -64,6 +64,11 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* Whether there is a file for the export of traces. */}}
+{{- define "warren-agent.otlpSecrets" -}}
+{{- with .Values.otlp }}{{- if and .url (or (.caSecret).name (.headersSecret).name) }}yes{{- end }}{{- end }}
+{{- end }}
+
 {{/* Rules between values, in words; types and forms stand in values.schema.json. */}}
 {{- define "warren-agent.check" -}}
 {{- if not .Values.gateways }}
@@ -75,6 +80,17 @@ seccompProfile:
 {{- with .Values.ca }}
 {{- if gt (len (compact (list .pem .configMap .secret))) 1 }}
 {{- fail "of ca.pem, ca.configMap and ca.secret, only one can be given" }}
+{{- end }}
+{{- end }}
+{{- with .Values.otlp }}
+{{- if and (or (.caSecret).name (.headersSecret).name) (not .url) }}
+{{- fail "otlp.caSecret and otlp.headersSecret need otlp.url: the collector that they are for" }}
+{{- end }}
+{{- if and (.caSecret).name (not (hasPrefix "https://" .url)) }}
+{{- fail "otlp.caSecret needs an otlp.url with https://" }}
+{{- end }}
+{{- if ne (empty (.headersSecret).name) (empty (.headersSecret).keys) }}
+{{- fail "otlp.headersSecret needs a name and keys: which headers there are, and which key of the Secret holds the value of each" }}
 {{- end }}
 {{- end }}
 {{- if and (gt (int .Values.replicas) 2) (gt (int .Values.podDisruptionBudget.maxUnavailable) (div (sub (min (int .Values.replicas) 5) 1) 2 | int)) .Values.podDisruptionBudget.enabled }}

@@ -68,6 +68,11 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* Whether there is a file for the export of traces. */}}
+{{- define "warren-gateway.otlpSecrets" -}}
+{{- with .Values.otlp }}{{- if and .url (or (.caSecret).name (.headersSecret).name) }}yes{{- end }}{{- end }}
+{{- end }}
+
 {{/* Rules between values, in words; types and forms stand in values.schema.json. */}}
 {{- define "warren-gateway.check" -}}
 {{- if not .Values.publicUrl }}
@@ -96,6 +101,17 @@ seccompProfile:
 {{- end }}
 {{- if not .Values.operatorKey.secret }}
 {{- fail "operatorKey.secret is needed with store.type postgres: kubectl create secret generic warren-operator-key --from-literal operator-key=\"$(openssl rand -base64 32)\", and keep a copy elsewhere" }}
+{{- end }}
+{{- end }}
+{{- with .Values.otlp }}
+{{- if and (or (.caSecret).name (.headersSecret).name) (not .url) }}
+{{- fail "otlp.caSecret and otlp.headersSecret need otlp.url: the collector that they are for" }}
+{{- end }}
+{{- if and (.caSecret).name (not (hasPrefix "https://" .url)) }}
+{{- fail "otlp.caSecret needs an otlp.url with https://" }}
+{{- end }}
+{{- if ne (empty (.headersSecret).name) (empty (.headersSecret).keys) }}
+{{- fail "otlp.headersSecret needs a name and keys: which headers there are, and which key of the Secret holds the value of each" }}
 {{- end }}
 {{- end }}
 {{- if gt (int .Values.callers.firstPort) (int .Values.callers.lastPort) }}

@@ -12,9 +12,10 @@ use warren_core::{
     destination::{Rules, Target},
     fields::{ConfigError, Fields, Problem, Problems, parse_yaml},
     id::Name,
-    trace::{Otlp, Sample},
+    trace::Otlp,
 };
 use warren_group::Profile;
+use warren_identity::tls::roots_from_pem;
 
 use super::{
     AgentConfig, App, DATA_DIR_DEFAULT, GatewayUrl, Live, Overrides, PEER_LISTEN_DEFAULT, Source,
@@ -58,7 +59,7 @@ fn read(mut root: Fields<'_>, source: Source) -> AgentConfig {
         resume_within: root.duration("resume_within").unwrap_or(Duration::from_secs(30)),
         profile: root.parse("profile").unwrap_or(Profile::Lan),
         app: read_app(&mut root, &name),
-        otlp: read_otlp(&mut root),
+        otlp: read_otlp(&mut root, &source.overrides),
         kubernetes: kubernetes::read(&mut root, &source.overrides),
         name,
         live: read_live(&mut root),
@@ -98,11 +99,9 @@ fn read_live(root: &mut Fields<'_>) -> Live {
     }
 }
 
-fn read_otlp(root: &mut Fields<'_>) -> Otlp {
-    let mut otlp = root.section("otlp");
-    let read = Otlp { url: otlp.parse("url"), sample: otlp.parse("sample").unwrap_or(Sample::ALL) };
-    otlp.finish();
-    read
+fn read_otlp(root: &mut Fields<'_>, overrides: &Overrides) -> Otlp {
+    let check_roots = |pem: &str| roots_from_pem(pem).map(drop);
+    Otlp::read(root.section("otlp"), &overrides.otlp, |path| fs::read_to_string(path), check_roots)
 }
 
 fn read_gateways(root: &mut Fields<'_>) -> Vec<GatewayUrl> {
@@ -157,7 +156,7 @@ fn read_extra_ca(root: &mut Fields<'_>) -> Vec<PathBuf> {
 fn check_roots(path: &Path) -> Result<(), String> {
     let pem =
         fs::read_to_string(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    let roots = warren_identity::tls::roots_from_pem(&pem);
+    let roots = roots_from_pem(&pem);
     roots.map(drop).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
@@ -257,15 +256,6 @@ fn overlay(root: &mut Map<String, Value>, overrides: &Overrides) {
     }
     if !overrides.gateways.is_empty() {
         root.insert("gateways".to_owned(), overrides.gateways.clone().into());
-    }
-    if overrides.otlp.is_some() || overrides.otlp_sample.is_some() {
-        let otlp = root.entry("otlp").or_insert_with(|| Value::Object(Map::new()));
-        if let Value::Object(otlp) = otlp {
-            let given = [("url", &overrides.otlp), ("sample", &overrides.otlp_sample)];
-            otlp.extend(
-                given.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?.into()))),
-            );
-        }
     }
     if let Some(pod) = &overrides.pod {
         let section = root.entry("kubernetes").or_insert_with(|| Value::Object(Map::new()));

@@ -125,3 +125,23 @@ fn gateways_are_https_with_any_port() {
         assert!(text.parse::<GatewayUrl>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn the_export_of_spans_may_be_wholly_in_the_environment_and_is_not_shown() {
+    let otlp = OtlpOverrides {
+        url: Some("http://otel".into()),
+        environment_headers: Some("authorization=Bearer%20hush".into()),
+        ..OtlpOverrides::default()
+    };
+    let (_folder, path) = file("gateways: [https://a]\notlp: {sample: 0.5}\n");
+    let over = Overrides { otlp, ..Overrides::default() };
+    let config = AgentConfig::load(Some(&path), over).unwrap();
+    assert_eq!(config.otlp.headers[0].name(), "authorization");
+    assert_eq!(config.otlp.sample.share(), 0.5);
+    assert!(!format!("{}{config:?}", config.dump()).contains("hush"));
+    std::fs::write(&path, "gateways: [https://a]\notlp: {sample: 0.5, ca: none.pem}\n").unwrap();
+    let told = config.reload().unwrap_err().to_string();
+    assert!(told.contains("otlp.ca: only an https:// collector"), "{told}");
+    std::fs::write(&path, "gateways: [https://a]\notlp: {sample: 1}\n").unwrap();
+    assert_eq!(config.reload().unwrap().needs_restart, ["otlp"]);
+}

@@ -1,29 +1,13 @@
 //! Where spans go.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-use super::Sample;
 use crate::destination::Target;
 
 /// What collectors listen on for OTLP over gRPC.
 const PORT_DEFAULT: u16 = 4_317;
-
-/// How spans are exported. By default not at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Otlp {
-    pub url: Option<Collector>,
-    /// Default: all traces.
-    pub sample: Sample,
-}
-
-impl Default for Otlp {
-    fn default() -> Self {
-        Self { url: None, sample: Sample::ALL }
-    }
-}
 
 /// A collector that takes OTLP over gRPC: `http://HOST[:PORT]`, or `https://` for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,18 +23,6 @@ pub struct Collector {
 )]
 pub struct CollectorError;
 
-impl Otlp {
-    /// As a section of a configuration file.
-    pub fn dump(&self) -> Value {
-        // Whole shares are whole numbers there.
-        let sample =
-            serde_json::from_str(&self.sample.to_string()).unwrap_or_else(|_| json!(self.sample.share()));
-        let mut section = Map::from_iter([("sample".to_owned(), sample)]);
-        section.extend(self.url.as_ref().map(|url| ("url".to_owned(), json!(url.to_string()))));
-        Value::Object(section)
-    }
-}
-
 impl Collector {
     pub fn target(&self) -> &Target {
         &self.target
@@ -58,6 +30,12 @@ impl Collector {
 
     pub fn is_tls(&self) -> bool {
         self.is_tls
+    }
+
+    /// Whether nothing that is sent to it leaves this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        let host = self.target.host();
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 

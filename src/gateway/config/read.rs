@@ -1,9 +1,12 @@
 //! From text to meaning, noting every mistake.
 
-use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{fs, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use warren_core::fields::{ConfigError, Fields, Problems, parse_duration, parse_yaml};
-use warren_identity::OperatorKey;
+use warren_core::{
+    fields::{ConfigError, Fields, Problems, parse_duration, parse_yaml},
+    trace::Otlp,
+};
+use warren_identity::{OperatorKey, tls::roots_from_pem};
 
 use super::{GatewayConfig, OperatorKeySource, Overrides, StoreLocation};
 
@@ -23,10 +26,10 @@ pub(super) fn read(
     if let Some(folder) = overrides.data_dir.clone().or(data_dir) {
         config.data_dir = folder;
     }
-    set(&mut config.listen, pick(&mut root, "listen", overrides.listen.as_deref()));
-    config.public_url = pick(&mut root, "public_url", overrides.public_url.as_deref());
-    config.internal_url = pick(&mut root, "internal_url", overrides.internal_url.as_deref());
-    config.metrics = pick(&mut root, "metrics", overrides.metrics.as_deref());
+    set(&mut config.listen, root.pick("listen", overrides.listen.as_deref()));
+    config.public_url = root.pick("public_url", overrides.public_url.as_deref());
+    config.internal_url = root.pick("internal_url", overrides.internal_url.as_deref());
+    config.metrics = root.pick("metrics", overrides.metrics.as_deref());
     config.ready_file = overrides.ready_file.clone().or(root.text("ready_file").map(PathBuf::from));
     config.store = store(&mut root, &config, overrides);
     config.operator_key = operator_key(&mut root, &config, overrides);
@@ -39,41 +42,29 @@ pub(super) fn read(
         parsed
     });
     set(&mut config.drain, forced.or(drain));
-    config.threads = pick(&mut root, "threads", overrides.threads.as_deref());
+    config.threads = root.pick("threads", overrides.threads.as_deref());
     lasting(&mut root, "tunnel_wait", &mut config.tunnel_wait, Duration::ZERO..=MINUTE);
     lasting(&mut root, "certificate_lifetime", &mut config.certificate_lifetime, MINUTE..=90 * DAY);
     lasting(&mut root, "token_lifetime", &mut config.token_lifetime, MINUTE..=365 * DAY);
 
     let mut ingress = root.section("ingress");
-    set(&mut config.ingress.host, pick(&mut ingress, "host", overrides.ingress_host.as_deref()));
-    set(&mut config.ingress.ports, pick(&mut ingress, "ports", overrides.ingress_ports.as_deref()));
+    set(&mut config.ingress.host, ingress.pick("host", overrides.ingress_host.as_deref()));
+    set(&mut config.ingress.ports, ingress.pick("ports", overrides.ingress_ports.as_deref()));
     ingress.finish();
 
     tunnel(root.section("tunnel"), &mut config);
     limits(root.section("limits"), &mut config);
 
     let mut log = root.section("log");
-    set(&mut config.log.filter, pick(&mut log, "filter", overrides.log_filter.as_deref()));
-    set(&mut config.log.format, pick(&mut log, "format", overrides.log_format.as_deref()));
+    set(&mut config.log.filter, log.pick("filter", overrides.log_filter.as_deref()));
+    set(&mut config.log.format, log.pick("format", overrides.log_format.as_deref()));
     log.finish();
 
-    let mut otlp = root.section("otlp");
-    config.otlp.url = pick(&mut otlp, "url", overrides.otlp.as_deref());
-    set(&mut config.otlp.sample, pick(&mut otlp, "sample", overrides.otlp_sample.as_deref()));
-    otlp.finish();
+    let check_roots = |pem: &str| roots_from_pem(pem).map(drop);
+    config.otlp =
+        Otlp::read(root.section("otlp"), &overrides.otlp, |path| fs::read_to_string(path), check_roots);
     root.finish();
     Ok(config)
-}
-
-/// The override if there is one, otherwise what the file says; both are checked.
-fn pick<T>(fields: &mut Fields<'_>, key: &'static str, forced: Option<&str>) -> Option<T>
-where
-    T: FromStr,
-    T::Err: fmt::Display,
-{
-    let from_file = fields.parse(key);
-    let forced = forced.and_then(|text| text.parse().map_err(|error| fields.note(key, error)).ok());
-    forced.or(from_file)
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {
@@ -83,7 +74,8 @@ fn set<T>(field: &mut T, value: Option<T>) {
 }
 
 fn store(root: &mut Fields<'_>, config: &GatewayConfig, overrides: &Overrides) -> StoreLocation {
-    let store = pick(root, "store", overrides.store.as_deref())
+    let store = root
+        .pick("store", overrides.store.as_deref())
         .unwrap_or_else(|| StoreLocation::Sqlite(config.data_dir.join("gateway.db")));
     let file = root.text("store_password_file").map(PathBuf::from);
     let (file, text) = (overrides.store_password_file.clone().or(file), overrides.store_password.clone());

@@ -102,3 +102,28 @@ fn a_stores_password_is_never_shown_and_its_file_is() {
     let error = parse("store_password_file: /run/secrets/db\n").unwrap_err();
     assert_eq!(error.problems[0].path, "store_password_file");
 }
+
+#[test]
+fn what_the_export_of_spans_needs_is_checked_with_all_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let authority = warren_identity::Authority::generate(std::time::SystemTime::now()).unwrap();
+    fs::write(path("ca.pem"), authority.bundle_pem()).unwrap();
+    fs::write(path("token"), "Bearer hush\n").unwrap();
+    let otlp = |ca: &str| OtlpOverrides {
+        url: Some("https://otel".into()),
+        ca: Some(path(ca).into()),
+        headers: vec![format!("authorization=@{}", path("token"))],
+        ..OtlpOverrides::default()
+    };
+    let overrides = Overrides { otlp: otlp("ca.pem"), ..Overrides::default() };
+    let config = GatewayConfig::parse("f", "", &overrides).unwrap();
+    assert_eq!(parse(&config.dump()).unwrap(), config, "{}", config.dump());
+    assert!(!format!("{}{config:?}{overrides:?}", config.dump()).contains("hush"));
+
+    for (ca, wanted) in [("none.pem", "otlp.ca: cannot read"), ("token", "no root certificate to trust")] {
+        let overrides = Overrides { otlp: otlp(ca), ..Overrides::default() };
+        let told = GatewayConfig::parse("f", "listen: x\n", &overrides).unwrap_err().to_string();
+        assert!(told.contains("2 mistakes") && told.contains(wanted), "{told}");
+    }
+}

@@ -35,7 +35,9 @@ pub(super) fn settle(place: &Place, args: &InstallArgs, there: Option<&str>) -> 
         Some(path) => {
             let text =
                 fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            object(&path.display().to_string(), &text)?
+            let mut given = object(&path.display().to_string(), &text)?;
+            whole_paths(&mut given);
+            given
         }
         None => Map::new(),
     };
@@ -108,6 +110,34 @@ fn overlay(given: &mut Map<String, Value>, args: &InstallArgs, old: &Map<String,
     }
 }
 
+/// The service stands in another folder than whoever brings settings along.
+fn whole_paths(given: &mut Map<String, Value>) {
+    let whole = |path: &str| absolute(Path::new(path)).display().to_string();
+    let in_header = |text: &str| {
+        let file =
+            text.split_once('=').and_then(|(name, value)| Some((name, value.trim().strip_prefix('@')?)));
+        file.map_or_else(|| text.to_owned(), |(name, path)| format!("{name}=@{}", whole(path)))
+    };
+    let change = |value: &mut Value, is_header: bool| {
+        if let Value::String(text) = value {
+            *text = if is_header { in_header(text) } else { whole(text) };
+        }
+    };
+    let places = [
+        ("extra_ca", "", false),
+        ("proxy", "/password_file", false),
+        ("otlp", "/ca", false),
+        ("otlp", "/headers", true),
+    ];
+    for (key, inner, is_header) in places {
+        match given.get_mut(key).and_then(|value| value.pointer_mut(inner)) {
+            Some(Value::Array(items)) => items.iter_mut().for_each(|item| change(item, is_header)),
+            Some(single) => change(single, is_header),
+            None => {}
+        }
+    }
+}
+
 /// The root's text, and its copy as the setting. One that the settings name already is used where it stands.
 fn ca(
     place: &Place,
@@ -144,6 +174,7 @@ fn changes(old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<String> {
         None => "nothing".to_owned(),
         // It may hold a password.
         Some(_) if matches!(key, "proxy" | "token") => "(not shown)".to_owned(),
+        Some(value) if value.get("headers").is_some() => "(not shown)".to_owned(),
         Some(value) => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
     };
     let differing = new.iter().filter(|(key, value)| *key != "token" && old.get(*key) != Some(*value));

@@ -56,13 +56,14 @@ fn whose(owner: Owner) -> &'static str {
     }
 }
 
-/// A proxy may be given with its password, also on the lines that are further in. People may have written all in one line, or in
+/// A proxy may be given with its password, and headers with their values, also on the lines that are further in. People may have written all in one line, or in
 /// a comment: rather too much is left out.
 pub(super) fn without_secrets(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.lines().filter_map(move |line| {
         let is_key = !line.is_empty() && !line.starts_with([' ', '-', '#']);
-        let secret = names(line, "proxy") || (names(line, "token") && !line.contains("@/"));
+        let secret =
+            names(line, "proxy") || names(line, "headers") || (names(line, "token") && !line.contains("@/"));
         let skipped = secret || (inside && !is_key);
         let first = skipped && (is_key || !inside);
         inside = skipped;
@@ -90,6 +91,8 @@ mod tests {
             "{\n  'token' : hush,\n  name: a\n}",
             "# proxy: http://u:hush@p",
             "proxy:\n  no_proxy: [a]\n\n  url: http://u:hush@p",
+            "otlp: {url: 'https://c', headers: [authorization=hush]}",
+            "otlp:\n  headers:\n  - authorization=@/token\n  - x-key=hush\n  url: https://c",
         ] {
             assert!(!without_secrets(text).any(|line| line.contains("hush")), "{text}");
         }

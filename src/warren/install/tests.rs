@@ -430,3 +430,34 @@ fn what_others_need_is_not_purged() {
     let refused = leave::uninstall(&place(), &strangers, &found).unwrap_err();
     assert!(refused.to_string().contains("holds more than an agent's data"), "{refused}");
 }
+
+#[test]
+fn what_the_settings_name_is_found_from_the_services_folder_and_headers_are_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = std::env::current_dir().unwrap();
+    let up = "../".repeat(here.components().count() - 1);
+    let name = format!("{up}{}", folder.path().strip_prefix("/").unwrap().display());
+    let authority = warren_identity::Authority::generate(std::time::SystemTime::now()).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), authority.bundle_pem()).unwrap();
+    std::fs::write(folder.path().join("token"), "hush").unwrap();
+    let config = folder.path().join("more.yaml");
+    let otlp = |key: &str| {
+        format!(
+            "otlp:\n  url: https://otel\n  ca: {name}/ca.pem\n  headers: [authorization=@{name}/token, x-key={key}]\n"
+        )
+    };
+    std::fs::write(&config, otlp("hush")).unwrap();
+    let line = format!("{FLAGS} --config {}", config.display());
+    let found = after(&plan(&format!("{line} --token eyJ"), &bare()).unwrap(), bare());
+    let text = found.text(&place().config()).unwrap();
+    let whole = here.join(&name);
+    assert!(text.contains(&format!("ca: {}/ca.pem", whole.display())), "{text}");
+    assert!(text.contains(&format!("authorization=@{}/token", whole.display())), "{text}");
+    assert!(text.contains("x-key=hush"), "{text}");
+
+    std::fs::write(&config, otlp("quiet")).unwrap();
+    let (exit, told) = plan(&line, &found).unwrap_err();
+    assert!(exit == Exit::Refused && told.contains("otlp: (not shown) -> (not shown)"), "{told}");
+    let shown = show::whole(&plan(&format!("{line} --force"), &found).unwrap());
+    assert!(!shown.contains("quiet") && !shown.contains("hush"), "{shown}");
+}

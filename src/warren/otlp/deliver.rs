@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
 use warren_core::{
     backoff::Backoff,
-    trace::{Collector, Sample, Span},
+    trace::{Collector, HeaderError, Otlp, Sample, Span},
 };
 
 use super::{
-    Fate, Resource, message,
+    Fate, Resource,
+    headers::Headers,
+    message,
     news::{Line, News, may_retry},
     reach,
 };
@@ -28,20 +30,41 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Why spans did not arrive.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
+    Collector(#[from] Status),
+}
+
+impl Trouble {
+    fn may_pass(&self) -> bool {
+        match self {
+            // The file may be about to be replaced.
+            Self::Header(_) => true,
+            Self::Collector(status) => may_retry(status),
+        }
+    }
+}
+
 pub(super) struct Delivery {
     collector: Collector,
     client: TraceServiceClient<Channel>,
+    headers: Headers,
     sample: Sample,
     resource: Resource,
     news: News,
 }
 
 impl Delivery {
-    pub(super) fn new(collector: &Collector, sample: Sample) -> Result<Self, Failure> {
+    pub(super) fn new(collector: &Collector, otlp: &Otlp) -> Result<Self, Failure> {
         Ok(Self {
             collector: collector.clone(),
-            client: TraceServiceClient::new(reach::channel(collector)?),
-            sample,
+            client: TraceServiceClient::new(reach::channel(collector, otlp.ca.as_deref())?),
+            headers: Headers::new(otlp.headers.clone()),
+            sample: otlp.sample,
             resource: Resource::default(),
             news: News::default(),
         })
@@ -57,16 +80,16 @@ impl Delivery {
         let give_up = Instant::now() + GIVE_UP_AFTER;
         let mut backoff = Backoff::new(PAUSE, PAUSE_MAX, Duration::ZERO);
         loop {
-            let status = match self.send(spans).await {
+            let trouble = match self.send(spans).await {
                 Ok(answer) => return self.taken(spans.len(), answer),
-                Err(status) => status,
+                Err(trouble) => trouble,
             };
             if let Some(Line::Away) = self.news.failed(Instant::now()) {
                 let collector = &self.collector;
-                tracing::warn!(%collector, error = &status as &dyn Error, "spans cannot be exported; told again when they are");
+                tracing::warn!(%collector, error = &trouble as &dyn Error, "spans cannot be exported; told again when they are");
             }
             let pause = backoff.next_wait(rand::random());
-            let ends = !may_retry(&status) || closing.is_cancelled() || Instant::now() + pause > give_up;
+            let ends = !trouble.may_pass() || closing.is_cancelled() || Instant::now() + pause > give_up;
             if ends {
                 return self.failed(spans.len());
             }
@@ -77,9 +100,13 @@ impl Delivery {
         }
     }
 
-    async fn send(&mut self, spans: &[Span]) -> Result<ExportTraceServiceResponse, Status> {
-        let message = message::request(&self.resource, self.sample, spans);
-        self.client.export(Request::new(message)).await.map(tonic::Response::into_inner)
+    async fn send(&mut self, spans: &[Span]) -> Result<ExportTraceServiceResponse, Trouble> {
+        let mut request = Request::new(message::request(&self.resource, self.sample, spans));
+        let sent = self.headers.put_on(request.metadata_mut())?;
+        match self.client.export(request).await {
+            Ok(answer) => Ok(sent.left_out_of_answer(answer.into_inner())),
+            Err(status) => Err(Trouble::Collector(sent.left_out_of(status))),
+        }
     }
 
     fn taken(&mut self, spans: usize, answer: ExportTraceServiceResponse) {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use warren_agent::{Agent, AgentConfig, Live, Overrides, ProxyUrl, Ready, Token};
 
-use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer};
+use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer, variable};
 use crate::{
     limits,
     observe::Readiness,
@@ -154,8 +154,7 @@ fn overrides(args: &AgentArgs) -> Overrides {
             .into_iter()
             .find_map(|from| Some(ProxyUrl { from, url: variable(from)? })),
         environment_no_proxy: NO_PROXY_VARIABLES.into_iter().find_map(variable),
-        otlp: args.otlp.clone(),
-        otlp_sample: args.otlp_sample.clone(),
+        otlp: args.otlp.overrides(),
         app_host: args.app_host.clone(),
         app_port: args.app_port.clone(),
         pod: args.pod.clone(),
@@ -169,9 +168,4 @@ fn given_proxy(url: String) -> ProxyUrl {
     const VARIABLE: &str = "WARREN_PROXY";
     let from = if variable(VARIABLE).as_ref() == Some(&url) { VARIABLE } else { "--proxy" };
     ProxyUrl { from, url }
-}
-
-/// An empty variable counts as none.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }

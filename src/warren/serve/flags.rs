@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use warren_core::trace::OtlpOverrides;
 
+use super::variable;
 use crate::telemetry::LogFormat;
 
 /// Run the gateway.
@@ -71,12 +73,8 @@ pub(crate) struct GatewayArgs {
     /// Worker threads, 1 to 1024 [default: half of the CPUs]
     #[arg(long, env = "WARREN_THREADS", value_name = "N")]
     pub(super) threads: Option<String>,
-    /// Collector that spans of sessions are exported to by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT [default: none]
-    #[arg(long, env = "WARREN_OTLP", value_name = "URL")]
-    pub(super) otlp: Option<String>,
-    /// Share of the traces that is exported, 0 to 1; the same at gateways and agents [default: 1]
-    #[arg(long, env = "WARREN_OTLP_SAMPLE", value_name = "RATIO")]
-    pub(super) otlp_sample: Option<String>,
+    #[command(flatten)]
+    pub(super) otlp: OtlpArgs,
     /// Written whole once it serves: {"id","listen","metrics","url","ca","token"}
     #[arg(long, env = "WARREN_READY_FILE", value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
@@ -151,12 +149,8 @@ pub(crate) struct AgentArgs {
     /// Worker threads, 1 to 1024 [default: half of the CPUs]
     #[arg(long, env = "WARREN_THREADS", value_name = "N")]
     pub(super) threads: Option<String>,
-    /// Collector that spans of sessions are exported to by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT [default: none]
-    #[arg(long, env = "WARREN_OTLP", value_name = "URL")]
-    pub(super) otlp: Option<String>,
-    /// Share of the traces that is exported, 0 to 1; the same at gateways and agents [default: 1]
-    #[arg(long, env = "WARREN_OTLP_SAMPLE", value_name = "RATIO")]
-    pub(super) otlp_sample: Option<String>,
+    #[command(flatten)]
+    pub(super) otlp: OtlpArgs,
     /// Quick start: host of the one application to make reachable under the agent's name
     #[arg(long, env = "APP_HOST", value_name = "HOST")]
     pub(super) app_host: Option<String>,
@@ -182,6 +176,36 @@ pub(crate) struct AgentArgs {
     pub(crate) service: Option<String>,
     #[command(flatten)]
     pub(super) log: LogArgs,
+}
+
+/// Where spans go.
+#[derive(Debug, Args)]
+pub(crate) struct OtlpArgs {
+    /// Collector that spans of sessions are exported to by OTLP over gRPC, http://HOST:PORT or https://HOST:PORT [default: none]
+    #[arg(long, env = "WARREN_OTLP", value_name = "URL")]
+    otlp: Option<String>,
+    /// Share of the traces that is exported, 0 to 1; the same at gateways and agents [default: 1]
+    #[arg(long, env = "WARREN_OTLP_SAMPLE", value_name = "RATIO")]
+    otlp_sample: Option<String>,
+    /// Root that vouches for a collector on https, PEM [default: the system's roots]
+    #[arg(long, env = "WARREN_OTLP_CA", value_name = "FILE")]
+    otlp_ca: Option<PathBuf>,
+    /// Header for the collector, such as authorization=@FILE, with the file that holds its value; repeat it for several. WARREN_OTLP_HEADERS may hold some with their values, NAME=VALUE,NAME=@FILE
+    #[arg(long, value_name = "NAME=@FILE")]
+    otlp_header: Vec<String>,
+}
+
+impl OtlpArgs {
+    pub(super) fn overrides(&self) -> OtlpOverrides {
+        OtlpOverrides {
+            url: self.otlp.clone(),
+            sample: self.otlp_sample.clone(),
+            ca: self.otlp_ca.clone(),
+            headers: self.otlp_header.clone(),
+            // No flag for it, since others can read command lines; and none that clap would show with its value.
+            environment_headers: variable("WARREN_OTLP_HEADERS"),
+        }
+    }
 }
 
 /// What is logged, and how.

@@ -154,7 +154,6 @@ fn overrides(args: &GatewayArgs) -> Overrides {
         threads: args.threads.clone(),
         log_filter: args.log.filter.clone(),
         log_format: format.map(String::from),
-        otlp: args.otlp.clone(),
-        otlp_sample: args.otlp_sample.clone(),
+        otlp: args.otlp.overrides(),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -14,7 +16,13 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span as Message, span::SpanKind, status::StatusCode},
 };
-use tokio::{net::TcpListener, runtime::Runtime};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+};
+use tokio_rustls::TlsAcceptor;
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -24,11 +32,15 @@ use tonic::{
 pub(super) struct Collector {
     pub(super) address: SocketAddr,
     kept: Kept,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<Span>>>);
+struct Kept {
+    spans: Arc<Mutex<Vec<Span>>>,
+    /// The last token that each service sent.
+    tokens: Arc<Mutex<BTreeMap<String, String>>>,
+}
 
 /// A span as it came.
 #[derive(Debug, Clone)]
@@ -60,15 +72,39 @@ impl Collector {
         let service = TraceServiceServer::new(kept.clone());
         let serve = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener));
         runtime.spawn(serve);
-        Self { address, kept, _runtime: runtime }
+        Self { address, kept, runtime }
     }
 
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
+    /// The same collector on https, under a root of its own that is written to `root`.
+    pub(super) fn https(&self, root: &Path) -> String {
+        let acceptor = TlsAcceptor::from(Arc::new(tls(root)));
+        let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (https, plain) = (listener.local_addr().unwrap(), self.address);
+        self.runtime.spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    // Whoever does not trust it ends here.
+                    let Ok(mut outer) = acceptor.accept(socket).await else { return };
+                    let mut inner = TcpStream::connect(plain).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+                });
+            }
+        });
+        format!("https://{https}")
+    }
+
+    /// The `authorization` that came last from `warren-gateway` or `warren-agent`.
+    pub(super) fn token_of(&self, service: &str) -> Option<String> {
+        self.kept.tokens.lock().unwrap().get(service).cloned()
+    }
+
     pub(super) fn spans(&self) -> Vec<Span> {
-        self.kept.0.lock().unwrap().clone()
+        self.kept.spans.lock().unwrap().clone()
     }
 
     pub(super) fn of_trace(&self, trace: &str) -> Vec<Span> {
@@ -82,10 +118,13 @@ impl TraceService for Kept {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let token = request.metadata().get("authorization").map(|token| token.to_str().unwrap().to_owned());
         for all in request.into_inner().resource_spans {
             let resource = read(all.resource.unwrap_or_default().attributes);
+            let service = resource["service.name"].clone();
+            self.tokens.lock().unwrap().extend(token.clone().map(|token| (service, token)));
             let spans = all.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0.lock().unwrap().extend(spans.map(|span| Span::of(span, &resource)));
+            self.spans.lock().unwrap().extend(spans.map(|span| Span::of(span, &resource)));
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
@@ -117,4 +156,23 @@ fn read(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
         other => format!("{other:?}"),
     };
     attributes.into_iter().map(|one| (one.key, text(one.value.and_then(|value| value.value)))).collect()
+}
+
+/// A certificate for loopback, of a new root.
+fn tls(root: &Path) -> ServerConfig {
+    let root_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // Roots of one name are taken for each other until a signature is checked.
+    params.distinguished_name.push(DnType::CommonName, format!("root in {}", root.display()));
+    fs::write(root, params.self_signed(&root_key).unwrap().pem()).unwrap();
+    let (issuer, key) = (Issuer::new(params, root_key), KeyPair::generate().unwrap());
+    let leaf = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
 }
