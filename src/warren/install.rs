@@ -81,7 +81,7 @@ async fn install(args: InstallArgs, format: Format) -> anyhow::Result<()> {
     if args.manager == Some(Manager::Launchd) {
         return output::print(&launchd::sheet(&place, &settings.text));
     }
-    let token = args.token.clone().filter(|token| !token.is_empty()).map(Token::from);
+    let token = args.site.token.clone().filter(|token| !token.is_empty()).map(Token::from);
     let token = token.map(|token| read_token(&token)).transpose()?;
     let data_dir = settings.data_dir.clone();
     let found = Found::gather(&machine, &place, &data_dir).await?;
@@ -218,7 +218,7 @@ fn tell_of_proxy(args: &InstallArgs, settings: &str) {
     let variable = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         .into_iter()
         .find(|name| std::env::var(name).is_ok_and(|value| !value.is_empty()));
-    let named = args.proxy.is_some() || settings.lines().any(|line| line.starts_with("proxy:"));
+    let named = args.site.proxy.is_some() || settings.lines().any(|line| line.starts_with("proxy:"));
     if let Some(variable) = variable.filter(|_| !named) {
         talk(format_args!(
             "{variable} is set here and not for the service: give --proxy if the gateway is behind it"

@@ -22,7 +22,7 @@ mod gateway;
 pub(crate) use agent::run as agent;
 #[cfg(windows)]
 pub(crate) use agent::run_here as agent_here;
-pub(crate) use flags::{AgentArgs, GatewayArgs};
+pub(crate) use flags::{AgentArgs, GatewayArgs, SiteArgs};
 pub(crate) use gateway::run as gateway;
 
 fn clear_ready(path: Option<&Path>) -> anyhow::Result<()> {

@@ -6,11 +6,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use warren_core::{fields::parse_duration, id::Name};
 
+use crate::serve::SiteArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceVerb {
     /// Make an agent a service of this machine, start it, and wait until it serves
     ///
-    /// Writes settings, token and a hardened unit, makes the user warren, starts the service and waits until it serves. Run it again
+    /// Writes settings, a copy of the root, the token and a hardened unit, makes the user warren, starts the service and waits until it
+    /// serves; then the token is removed, since it is needed only once. Run it again
     /// to upgrade or repair: identity, settings and what was changed by hand stay, and it says what it changed. Settings that differ
     /// from those that are there need --force. Run by an older program it rolls back.
     Install(Box<InstallArgs>),
@@ -34,39 +37,8 @@ Examples:
 Exit codes: 0 it serves, 1 a step failed, 2 wrong settings, 3 refused (not root, another installation, the token), 4 it runs and does
 not serve yet, or this machine has no systemd.")]
 pub(crate) struct InstallArgs {
-    /// The gateway's URL; repeat it for several
-    #[arg(long = "gateway", env = "WARREN_URL", value_name = "URL", value_delimiter = ',')]
-    pub(super) gateways: Vec<String>,
-    /// Root that vouches for the gateway, PEM; a copy is kept [default: the system's roots]
-    #[arg(long, env = "WARREN_CA", value_name = "FILE")]
-    pub(super) ca: Option<PathBuf>,
-    /// Registration token, or @FILE that holds it; needed once, and removed when the agent serves
-    #[arg(long, env = "REGISTRATION_JWT", value_name = "TOKEN|@FILE", hide_env_values = true)]
-    pub(super) token: Option<String>,
-    /// What people call the agent [default: the host's name]
-    #[arg(long, env = "NAME", value_name = "NAME")]
-    pub(super) name: Option<String>,
-    /// Proxy to the gateway, http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks; or none
-    #[arg(long, env = "WARREN_PROXY", value_name = "URL", hide_env_values = true)]
-    pub(super) proxy: Option<String>,
-    /// Where the identity and the group's log are kept [default: /var/lib/warren/agent]
-    #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
-    pub(super) data_dir: Option<PathBuf>,
-    /// Where the group's other members connect [default: 0.0.0.0:7400]
-    #[arg(long, env = "WARREN_PEER_LISTEN", value_name = "ADDR")]
-    pub(super) peer_listen: Option<String>,
-    /// HOST:PORT that the other members are told
-    #[arg(long, env = "WARREN_PEER_ADVERTISE", value_name = "HOST:PORT")]
-    pub(super) peer_advertise: Option<String>,
-    /// Address that serves /metrics, /livez and /readyz [default: none]
-    #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
-    pub(super) metrics: Option<String>,
-    /// Quick start: host of the one application to make reachable under the agent's name
-    #[arg(long, env = "APP_HOST", value_name = "HOST")]
-    pub(super) app_host: Option<String>,
-    /// Quick start: its port
-    #[arg(long, env = "APP_PORT", value_name = "PORT")]
-    pub(super) app_port: Option<String>,
+    #[command(flatten)]
+    pub(super) site: SiteArgs,
     /// YAML file with further settings, such as a veto; flags win over it
     #[arg(long, env = "WARREN_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,

@@ -52,8 +52,8 @@ pub(super) fn settle(place: &Place, args: &InstallArgs, there: Option<&str>) -> 
             return Err(Failure::usage(told).into());
         }
     }
-    let checked = check(&merged, args.ca.as_deref().filter(|_| ca.is_some()))?;
-    if args.token.as_ref().is_some_and(|token| !token.is_empty()) {
+    let checked = check(&merged, args.site.ca.as_deref().filter(|_| ca.is_some()))?;
+    if args.site.token.as_ref().is_some_and(|token| !token.is_empty()) {
         merged.insert("token".to_owned(), format!("@{}", place.token().display()).into());
     }
     let changes = if old.is_empty() { Vec::new() } else { changes(&old, &merged) };
@@ -87,20 +87,20 @@ pub(super) fn data_dir(place: &Place, text: &str) -> anyhow::Result<PathBuf> {
 
 fn overlay(given: &mut Map<String, Value>, args: &InstallArgs, old: &Map<String, Value>) {
     let texts = [
-        ("name", args.name.clone()),
-        ("proxy", args.proxy.clone().filter(|url| !url.is_empty())),
-        ("data_dir", args.data_dir.as_deref().map(absolute).map(|path| path.display().to_string())),
-        ("peer_listen", args.peer_listen.clone()),
-        ("peer_advertise", args.peer_advertise.clone()),
-        ("metrics", args.metrics.clone()),
+        ("name", args.site.name.clone()),
+        ("proxy", args.site.proxy.clone().filter(|url| !url.is_empty())),
+        ("data_dir", args.site.data_dir.as_deref().map(absolute).map(|path| path.display().to_string())),
+        ("peer_listen", args.site.peer_listen.clone()),
+        ("peer_advertise", args.site.peer_advertise.clone()),
+        ("metrics", args.site.metrics.clone()),
     ];
     given.extend(texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?.into()))));
-    if !args.gateways.is_empty() {
-        given.insert("gateways".to_owned(), args.gateways.clone().into());
+    if !args.site.gateways.is_empty() {
+        given.insert("gateways".to_owned(), args.site.gateways.clone().into());
     }
-    let port = args.app_port.as_ref();
+    let port = args.site.app_port.as_ref();
     let port = port.map(|port| port.parse::<u64>().map_or_else(|_| port.clone().into(), Value::from));
-    let app = [("host", args.app_host.clone().map(Value::from)), ("port", port)];
+    let app = [("host", args.site.app_host.clone().map(Value::from)), ("port", port)];
     let app: Map<_, _> = app.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
     if !app.is_empty() {
         let known = given.get("app").or_else(|| old.get("app"));
@@ -145,7 +145,7 @@ fn ca(
     old: &Map<String, Value>,
     given: &mut Map<String, Value>,
 ) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(path) = args.ca.as_deref() else { return Ok(None) };
+    let Some(path) = args.site.ca.as_deref() else { return Ok(None) };
     let named = old.get("ca").and_then(Value::as_str).map(Path::new);
     if named == Some(&absolute(path)) {
         return Ok(None);

@@ -40,7 +40,7 @@ fn plan(line: &str, found: &Found) -> Result<Plan, (Exit, String)> {
     let place = Place { instance: args.which.instance.clone() };
     let told = |error: anyhow::Error| (exit::of(&error), format!("{error:#}"));
     let settings = settings::settle(&place, &args, found.text(&place.config())).map_err(told)?;
-    let token = args.token.clone();
+    let token = args.site.token.clone();
     let wish = plan::Wish { settings, token, start: !args.no_start, force: args.force };
     plan::install(&place, &wish, found).map_err(|failure: Failure| told(failure.into()))
 }
@@ -181,7 +181,7 @@ fn who_is_nobody_needs_a_token() {
 #[test]
 fn an_empty_token_is_none() {
     let mut args = args(FLAGS);
-    args.token = Some(String::new());
+    args.site.token = Some(String::new());
     let settings = settings::settle(&place(), &args, None).unwrap();
     assert!(!settings.text.contains("token"), "{}", settings.text);
 }

@@ -80,7 +80,7 @@ async fn install(args: InstallArgs, format: Format) -> anyhow::Result<()> {
     // Once it is registered the account is known; before the first secret is written.
     steps.extend([STATE.into(), settings.data_dir.clone()].map(Step::Protect));
     steps.extend(settings.ca.map(|ca| Step::Write(place.ca(), ca)));
-    if let Some(token) = args.token.filter(|token| !token.is_empty()) {
+    if let Some(token) = args.site.token.filter(|token| !token.is_empty()) {
         let text = Token::from(token).read().context("cannot read the token")?;
         steps.push(Step::Write(place.token(), text.into_bytes()));
     }

@@ -9,6 +9,10 @@ use warren_core::trace::OtlpOverrides;
 use super::variable;
 use crate::telemetry::LogFormat;
 
+mod site;
+
+pub(crate) use site::SiteArgs;
+
 /// Run the gateway.
 ///
 /// Flags win over environment variables, both win over the file. Everything has a default. On its first start it
@@ -104,39 +108,8 @@ pub(crate) struct AgentArgs {
     /// Print the effective configuration and stop
     #[arg(long)]
     pub(super) dump_config: bool,
-    /// Where the identity and the group's log are kept [default: /var/lib/warren/agent]
-    #[arg(long, env = "WARREN_DATA_DIR", value_name = "DIR")]
-    #[cfg_attr(
-        windows,
-        arg(
-            help = r"Where the identity and the group's log are kept [default: C:\ProgramData\Warren\agent]"
-        )
-    )]
-    pub(super) data_dir: Option<PathBuf>,
-    /// The gateway's URL; repeat it for several
-    #[arg(long = "gateway", env = "WARREN_URL", value_name = "URL", value_delimiter = ',')]
-    pub(super) gateways: Vec<String>,
-    /// Root that vouches for the gateway, PEM [default: the system's roots]
-    #[arg(long, env = "WARREN_CA", value_name = "FILE")]
-    pub(super) ca: Option<PathBuf>,
-    /// Proxy to the gateway, http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks; or none [default: what HTTPS_PROXY or ALL_PROXY says]
-    #[arg(long, env = "WARREN_PROXY", value_name = "URL", hide_env_values = true)]
-    pub(super) proxy: Option<String>,
-    /// Registration token, or @FILE that holds it
-    #[arg(long, env = "REGISTRATION_JWT", value_name = "TOKEN|@FILE", hide_env_values = true)]
-    pub(super) token: Option<String>,
-    /// What people call the agent [default: the host's name]
-    #[arg(long, env = "NAME", value_name = "NAME")]
-    pub(super) name: Option<String>,
-    /// Where the group's other members connect [default: 0.0.0.0:7400]
-    #[arg(long, env = "WARREN_PEER_LISTEN", value_name = "ADDR")]
-    pub(super) peer_listen: Option<String>,
-    /// HOST:PORT that the other members are told [default: where it listens; if that is every address, the one towards the gateway]
-    #[arg(long, env = "WARREN_PEER_ADVERTISE", value_name = "HOST:PORT")]
-    pub(super) peer_advertise: Option<String>,
-    /// Address that serves /metrics, /livez and /readyz [default: none]
-    #[arg(long, env = "WARREN_METRICS", value_name = "ADDR")]
-    pub(super) metrics: Option<String>,
+    #[command(flatten)]
+    pub(super) site: SiteArgs,
     /// Parallel tunnels, 1 to 8 [default: 2]
     #[arg(long, env = "WARREN_TUNNELS", value_name = "N")]
     pub(super) tunnels: Option<String>,
@@ -151,12 +124,6 @@ pub(crate) struct AgentArgs {
     pub(super) threads: Option<String>,
     #[command(flatten)]
     pub(super) otlp: OtlpArgs,
-    /// Quick start: host of the one application to make reachable under the agent's name
-    #[arg(long, env = "APP_HOST", value_name = "HOST")]
-    pub(super) app_host: Option<String>,
-    /// Quick start: its port
-    #[arg(long, env = "APP_PORT", value_name = "PORT")]
-    pub(super) app_port: Option<String>,
     /// NAMESPACE/NAME of this pod of a StatefulSet: when the set has shrunk below it, the agent leaves its group as it stops
     #[arg(long, env = "WARREN_POD", value_name = "NAMESPACE/NAME")]
     pub(super) pod: Option<String>,
