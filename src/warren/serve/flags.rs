@@ -92,7 +92,7 @@ pub(crate) struct GatewayArgs {
 /// Run an agent.
 ///
 /// Flags win over environment variables, both win over the file. The token is needed by the first start only; what it
-/// brought is kept in the data directory.
+/// brought is kept in the data directory. Without a proxy of its own it takes the one that HTTPS_PROXY or ALL_PROXY names.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -19,7 +19,7 @@ pub(crate) struct SiteArgs {
     /// What people call the agent [default: the host's name]
     #[arg(long, env = "NAME", value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Proxy to the gateway, http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks; or none [default: what HTTPS_PROXY or ALL_PROXY says]
+    /// Proxy to the gateway, http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks; or none
     #[arg(long, env = "WARREN_PROXY", value_name = "URL", hide_env_values = true)]
     pub(crate) proxy: Option<String>,
     /// Where the identity and the group's log are kept [default: /var/lib/warren/agent]
