@@ -6,7 +6,7 @@
 //! ```
 //! Nothing that a collector does, or does not do, holds up a session: a span that finds no room is dropped and counted.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use ::metrics::Counter;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -24,6 +24,7 @@ mod reach;
 pub(crate) use message::Resource;
 
 use deliver::Delivery;
+use headers::Headers;
 
 /// Spans that wait for the collector.
 const QUEUE_MAX: usize = 4_096;
@@ -75,6 +76,10 @@ pub(crate) fn set_up(otlp: &Otlp) -> Result<(Tracer, Option<Exporter>), Failure>
         fate.counter().increment(0);
     }
     tracing::info!(%collector, sample = %otlp.sample, "spans of sessions are exported");
+    // It may come later, and is no reason not to carry sessions.
+    for error in Headers::new(otlp.headers.clone()).missing() {
+        tracing::warn!(%collector, error = &error as &dyn Error, "no spans are exported without this header");
+    }
     if otlp.exposes_headers() {
         tracing::warn!(%collector, "whoever is on the way to the collector can read the headers that it is sent, use https://");
     }

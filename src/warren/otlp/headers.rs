@@ -19,6 +19,11 @@ impl Headers {
         Self(headers)
     }
 
+    /// What would keep a message from going now.
+    pub(super) fn missing(&self) -> impl Iterator<Item = HeaderError> {
+        self.0.iter().filter_map(|header| header.value(|path| fs::read_to_string(path)).err())
+    }
+
     /// Reads the files. No message goes without a header that it should have.
     pub(super) fn put_on(&self, metadata: &mut MetadataMap) -> Result<Sent, HeaderError> {
         let mut sent = Vec::new();
