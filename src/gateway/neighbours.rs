@@ -17,9 +17,12 @@ use std::{
     },
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::Instant,
+};
 use warren_core::id::{GatewayId, GroupId, Name};
-use warren_tunnel::{Bundles, Config, Handle, Liveness};
+use warren_tunnel::{Bundles, Config, Handle, Liveness, Status};
 
 use crate::metrics;
 
@@ -60,6 +63,20 @@ struct Shared {
     bundles: OnceLock<Bundles>,
     /// There may be others.
     sought: AtomicBool,
+    /// Calls that ask all others at once.
+    wide: Wide,
+}
+
+/// Few: each may bring a long list from each gateway.
+const WIDE_MAX: usize = 4;
+
+#[derive(Debug)]
+struct Wide(Semaphore);
+
+impl Default for Wide {
+    fn default() -> Self {
+        Self(Semaphore::new(WIDE_MAX))
+    }
 }
 
 /// Another gateway, and the tunnel to it.
@@ -94,17 +111,26 @@ impl Neighbours {
         choices
     }
 
-    /// Those that can be asked.
+    /// Those that can be asked to take something.
     pub(crate) fn all(&self) -> Vec<Neighbour> {
+        self.with(|status| status.peer_drain.is_none())
+    }
+
+    /// Those that can be asked what they know: also those that take nothing new.
+    pub(crate) fn hearing(&self) -> Vec<Neighbour> {
+        self.with(|_| true)
+    }
+
+    fn with(&self, wanted: impl Fn(&Status) -> bool) -> Vec<Neighbour> {
         let links = read(&self.shared.links);
-        let well = |tunnel: &Handle| {
+        let fits = |tunnel: &Handle| {
             let status = tunnel.status();
             let status = status.borrow();
-            status.closed.is_none() && status.peer_drain.is_none() && status.liveness == Liveness::Alive
+            status.closed.is_none() && status.liveness == Liveness::Alive && wanted(&status)
         };
         links
             .iter()
-            .filter(|(_, (_, tunnel))| well(tunnel))
+            .filter(|(_, (_, tunnel))| fits(tunnel))
             .map(|(gateway, (_, tunnel))| (*gateway, tunnel.clone()))
             .map(|(gateway, tunnel)| Neighbour { gateway, tunnel, room: self.room(gateway) })
             .collect()
@@ -190,9 +216,9 @@ impl Neighbours {
         write(&self.shared.rooms).entry(gateway).or_default().clone()
     }
 
-    /// All that there is a tunnel to, whether or not they can be asked.
-    pub(crate) fn known(&self) -> BTreeSet<GatewayId> {
-        read(&self.shared.links).keys().copied().collect()
+    /// The turn to ask all others at once, for as long as it is held.
+    pub(crate) async fn wide(&self) -> Option<SemaphorePermit<'_>> {
+        self.shared.wide.0.acquire().await.ok()
     }
 
     fn tunnels(&self) -> Vec<Handle> {

@@ -61,6 +61,8 @@ pub struct SessionLog {
 struct Log {
     last: u64,
     open: BTreeMap<u64, Live>,
+    /// How many of those are of callers of this gateway.
+    own: usize,
     ended: VecDeque<Box<SessionRecord>>,
 }
 
@@ -75,8 +77,7 @@ impl SessionLog {
         let open = log.open.values().rev().filter(|live| filter.takes(&live.record)).map(Live::now);
         let ended = log.ended.iter().rev().filter(|record| filter.ended && filter.takes(record));
         let records = open.chain(ended.map(|record| (**record).clone())).take(filter.limit).collect();
-        let own = log.open.values().filter(|live| live.meters.is_some()).count();
-        (records, own)
+        (records, log.own)
     }
 
     pub fn get(&self, id: u64) -> Option<SessionRecord> {
@@ -105,7 +106,7 @@ impl SessionLog {
         for live in log.open.values_mut() {
             live.count();
             let open = open.entry(live.record.group).or_default();
-            *if live.meters.is_some() { &mut open.own } else { &mut open.guests } += 1;
+            *if live.is_own() { &mut open.own } else { &mut open.guests } += 1;
         }
         open
     }

@@ -104,14 +104,13 @@ fn what_is_done_at_one_gateway_counts_at_the_other_within_a_second() {
 
     let (_session, _) = caller::open_echo(here).unwrap();
     let listed = world.at_other(&["sessions", "list", "--resource", "second"]).ok().try_json().unwrap();
-    let id = listed[0]["id"].as_str().unwrap();
-    assert!(id.ends_with(&format!("@{}", listed[0]["gateway"].as_str().unwrap())), "{listed}");
+    let first = world.site.json(&["sessions", "list", "--resource", "second"])[0].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["trace"]), (&first["id"], &first["trace"]), "as at the first");
+    let gateway = world.site.gateway.ready()["id"].clone();
+    let id = first["id"].as_str().unwrap();
+    assert_eq!(Some(id.split_once('@').unwrap().1), gateway.as_str(), "which has it");
     let shown = world.at_other(&["sessions", "show", id]).ok().try_json().unwrap();
-    assert_eq!(
-        (&shown["id"], &shown["outcome"]),
-        (&listed[0]["id"], &"open".into()),
-        "sessions of the first"
-    );
+    assert_eq!((&shown["trace"], &shown["outcome"]), (&first["trace"], &"open".into()));
 
     world.site.run(&["resources", "delete", "echo", "--group", GROUP]).ok();
     let (_, took) = eventually("the other has closed it", SOON, || caller::connect(there(echo)).err());

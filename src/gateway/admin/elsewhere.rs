@@ -180,7 +180,7 @@ fn again(head: &Parts, body: Bytes) -> hyper::Request<Full<Bytes>> {
     request
 }
 
-fn reason_of(answer: &Response) -> Option<&str> {
+pub(super) fn reason_of(answer: &Response) -> Option<&str> {
     answer.headers().get(REASON)?.to_str().ok()
 }
 

@@ -25,8 +25,9 @@ use warren_wire::v1::{Agent, Group, ListAgentsResponse, ListGroupsResponse};
 use super::{
     Api,
     elsewhere::{self, ANSWER_BYTES_MAX, FRAME_HEAD},
+    error::Problem,
 };
-use crate::neighbours::Neighbour;
+use crate::{neighbours::Neighbour, store::GatewayRecord};
 
 /// A list waits no longer for others.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -40,6 +41,32 @@ pub(super) struct Asked(pub(super) Parts);
 /// Whether a call may be about what other gateways know.
 pub(super) fn is_wide(method: &str) -> bool {
     matches!(method.split_once('/'), Some(("Groups" | "Agents", "List") | ("Sessions", _)))
+}
+
+/// The gateways that did not tell what they know.
+pub(super) type Missing = BTreeMap<GatewayId, Untold>;
+
+/// Why one of them did not.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// It refused, with this word for programs.
+    pub(super) reason: Option<String>,
+    /// For people.
+    pub(super) why: String,
+}
+
+impl Untold {
+    fn new(why: impl Into<String>) -> Self {
+        Self { reason: None, why: why.into() }
+    }
+
+    fn no_tunnel() -> Self {
+        Self::new("there is no tunnel to it")
+    }
+
+    fn busy() -> Self {
+        Self::new("too many calls ask all gateways at once")
+    }
 }
 
 /// A list, of which whatever belongs to a group can be replaced.
@@ -94,21 +121,67 @@ impl Api {
         list: &mut L,
     ) {
         let Some(asked) = asked.filter(|_| !unseen.is_empty()) else { return };
-        for (_, answer) in self.ask_all(&asked, request).await {
-            take_over(list, answer, &mut unseen);
-        }
+        let others = self.context.neighbours.all();
+        self.ask(&asked, request, others, |_, answer| take_over(list, answer, &mut unseen)).await;
     }
 
-    /// What the other gateways answer to the same request, each with its answer.
-    pub(super) async fn ask_all<M: Message, A: Message + Default>(
+    /// Asks every other gateway the same, gives what they answer to `hear`, and tells who did not.
+    pub(super) async fn ask_every<M: Message, A: Message + Default>(
+        &self,
+        asked: &Asked,
+        request: &M,
+        hear: impl FnMut(GatewayId, A),
+    ) -> Result<Missing, Problem> {
+        let records = self.context.store.gateways().await?.into_iter();
+        let serving = records.filter(GatewayRecord::is_alive).map(|record| record.id);
+        let mut missing: Missing =
+            serving.filter(|id| *id != self.context.gateway).map(|id| (id, Untold::no_tunnel())).collect();
+        let others = self.context.neighbours.hearing();
+        missing.retain(|id, _| others.iter().all(|other| other.gateway != *id));
+        missing.extend(self.ask(asked, request, others, hear).await);
+        Ok(missing)
+    }
+
+    /// The same of one.
+    pub(super) async fn ask_one<M: Message, A: Message + Default>(
+        &self,
+        asked: &Asked,
+        request: &M,
+        gateway: GatewayId,
+        hear: impl FnMut(GatewayId, A),
+    ) -> Missing {
+        let mut others = self.context.neighbours.hearing();
+        others.retain(|other| other.gateway == gateway);
+        if others.is_empty() {
+            return Missing::from([(gateway, Untold::no_tunnel())]);
+        }
+        self.ask(asked, request, others, hear).await
+    }
+
+    async fn ask<M: Message, A: Message + Default>(
         &self,
         Asked(head): &Asked,
         request: &M,
-    ) -> Vec<(GatewayId, A)> {
+        others: Vec<Neighbour>,
+        mut hear: impl FnMut(GatewayId, A),
+    ) -> Missing {
+        let Ok(_turn) = timeout(WITHIN, self.context.neighbours.wide()).await else {
+            return others.into_iter().map(|other| (other.gateway, Untold::busy())).collect();
+        };
         let body = framed(request);
-        let others = self.context.neighbours.all().into_iter();
-        let answers: FuturesUnordered<_> = others.map(|other| ask(other, head, body.clone())).collect();
-        answers.filter_map(std::future::ready).collect().await
+        let mut answers: FuturesUnordered<_> =
+            others.into_iter().map(|other| ask(other, head, body.clone())).collect();
+        let mut missing = Missing::new();
+        while let Some((gateway, answer)) = answers.next().await {
+            match answer {
+                Ok(answer) => hear(gateway, answer),
+                Err(untold) => {
+                    debug!(%gateway, why = untold.why, "another gateway did not tell what it knows");
+                    missing.insert(gateway, untold);
+                }
+            }
+        }
+        missing
     }
 
     /// Whether what is known of a group here comes from no member of it.
@@ -135,25 +208,28 @@ fn take_over<L: List>(list: &mut L, mut other: L, unseen: &mut BTreeSet<String>)
     }
 }
 
-async fn ask<A: Message + Default>(other: Neighbour, head: &Parts, body: Bytes) -> Option<(GatewayId, A)> {
+async fn ask<A: Message + Default>(
+    other: Neighbour,
+    head: &Parts,
+    body: Bytes,
+) -> (GatewayId, Result<A, Untold>) {
     let answer = async {
-        let answer = elsewhere::ask(&other.tunnel, head, body).await.map_err(|error| error.to_string())?;
-        read(answer).await
+        let answer = elsewhere::ask(&other.tunnel, head, body).await;
+        read(answer.map_err(|error| Untold::new(error.to_string()))?).await
     };
-    let slow = |_| Err(format!("no answer within {} s", WITHIN.as_secs()));
-    let answer = timeout(WITHIN, answer).await.unwrap_or_else(slow);
-    answer
-        .inspect_err(
-            |why| debug!(gateway = %other.gateway, why, "another gateway did not tell what it knows"),
-        )
-        .map(|answer| (other.gateway, answer))
-        .ok()
+    let slow = |_| Err(Untold::new(format!("no answer within {} s", WITHIN.as_secs())));
+    (other.gateway, timeout(WITHIN, answer).await.unwrap_or_else(slow))
 }
 
-async fn read<A: Message + Default>(answer: Response) -> Result<A, String> {
-    let body = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
-    let message = body.get(FRAME_HEAD..).ok_or("it was refused there")?;
-    A::decode(message).map_err(|error| error.to_string())
+async fn read<A: Message + Default>(answer: Response) -> Result<A, Untold> {
+    let reason = elsewhere::reason_of(&answer).map(str::to_owned);
+    let unfit = |error: &dyn std::error::Error| Untold::new(error.to_string());
+    let body = to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await.map_err(|error| unfit(&error))?;
+    let Some(message) = body.get(FRAME_HEAD..) else {
+        let why = format!("it refused to tell: {}", reason.as_deref().unwrap_or("no reason given"));
+        return Err(Untold { reason, why });
+    };
+    A::decode(message).map_err(|error| unfit(&error))
 }
 
 /// As gRPC sends it: not compressed, and its length.

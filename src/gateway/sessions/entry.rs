@@ -92,7 +92,9 @@ impl Entry {
     pub(super) fn show(&self) {
         let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(live) = draft {
-            self.log.lock().open.insert(self.id, live);
+            let mut log = self.log.lock();
+            log.own += usize::from(live.is_own());
+            log.open.insert(self.id, live);
         }
     }
 
@@ -101,6 +103,7 @@ impl Entry {
         let followed = self.log.spans.follows(self.trace);
         let mut log = self.log.lock();
         let Some(mut live) = log.open.remove(&self.id) else { return };
+        log.own -= usize::from(live.is_own());
         live.count();
         (live.record.bytes_up, live.record.bytes_down) = live.carried();
         (live.record.closed, live.record.outcome, live.record.detail) = (closed, outcome, detail);

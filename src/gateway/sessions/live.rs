@@ -25,6 +25,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Of a caller of this gateway.
+    pub(super) fn is_own(&self) -> bool {
+        self.meters.is_some()
+    }
+
     pub(super) fn attempted(&mut self, attempt: Attempt) {
         // Few sessions need a second.
         self.record.attempts.reserve_exact(1);

@@ -52,8 +52,8 @@ pub(crate) async fn run(noun: Noun<Verb>, format: Format) -> anyhow::Result<()> 
             if format == Format::Table {
                 talk(format_args!("{} open, {} shown", found.total_open, found.sessions.len()));
             }
-            for gateway in &found.silent {
-                talk(format_args!("no answer from {gateway}: its sessions are missing"));
+            for v1::Unheard { gateway, why } in &found.missing {
+                talk(format_args!("sessions of {gateway} are missing: {why}"));
             }
             format.show(&found.sessions.into_iter().map(Session::from).collect::<List<_>>())
         }

@@ -7,6 +7,7 @@ use super::{reason, world::World};
 use crate::{
     metrics::SessionMeters,
     sessions::{Outcome, Wanted},
+    store::GatewayRecord,
     testing,
 };
 
@@ -28,7 +29,7 @@ async fn sessions_of_all_gateways_are_told_by_each() {
     let (near, far) = (here.context.gateway.to_string(), there.context.gateway.to_string());
     let gateways: Vec<_> = listed.sessions.iter().map(|session| &*session.gateway).collect();
     assert_eq!(gateways, [&near, &far, &far], "the newest first, the ended one last");
-    assert_eq!((listed.total_open, listed.silent.len()), (2, 0));
+    assert_eq!((listed.total_open, listed.missing.len()), (2, 0));
     assert_eq!(sessions.clone().list(list(false, 1)).await.unwrap().into_inner().sessions.len(), 1);
 
     // One that there is a tunnel to, and that is gone.
@@ -36,10 +37,21 @@ async fn sessions_of_all_gateways_are_told_by_each() {
     gone.ready().await.unwrap();
     gone.close(CloseReason::Shutdown, "gateway stops");
     gone.closed().await;
-    let silent = GatewayId::from_random(9);
-    here.context.neighbours.up(silent, gone);
+    let silent = GatewayRecord {
+        id: GatewayId::from_random(9),
+        url: "https://gone".into(),
+        address: String::new(),
+        version: String::new(),
+        silent_s: 0,
+    };
+    here.context.neighbours.up(silent.id, gone);
+    here.context.store.beat(&silent).await.unwrap();
     let listed = sessions.clone().list(list(true, 0)).await.unwrap().into_inner();
-    assert_eq!((listed.sessions.len(), listed.silent), (3, vec![silent.to_string()]));
+    let missing: Vec<_> = listed.missing.iter().map(|one| (&*one.gateway, &*one.why)).collect();
+    assert_eq!(
+        (listed.sessions.len(), missing),
+        (3, vec![(&*silent.id.to_string(), "there is no tunnel to it")])
+    );
 
     let show = |id: String| {
         let mut sessions = sessions.clone();
@@ -51,8 +63,10 @@ async fn sessions_of_all_gateways_are_told_by_each() {
     assert_eq!(show(ours.id().to_string()).await.unwrap().gateway, near, "of the one that is asked");
     let unknown = show(format!("99@{far}")).await.unwrap_err();
     assert_eq!(reason(&unknown), (Code::NotFound, "unknown_session"));
-    let unheard = show("1@gwy-0000000001".to_owned()).await.unwrap_err();
-    assert_eq!(reason(&unheard), (Code::Unavailable, "unreachable"));
+    for id in [format!("1@{}", silent.id), "09".repeat(16)] {
+        let unheard = show(id).await.unwrap_err();
+        assert_eq!(reason(&unheard), (Code::Unavailable, "unreachable"), "it may have that one");
+    }
     let nonsense = show(format!("1@{far}@")).await.unwrap_err();
     assert_eq!(reason(&nonsense), (Code::InvalidArgument, "invalid"));
 
