@@ -214,12 +214,10 @@ impl End {
     fn of_bulk(said: &[String]) -> Self {
         let find =
             |words: &[&str]| said.iter().find(|why| words.iter().any(|word| why.contains(word))).cloned();
-        // The caller's own part; the target's follows from it.
-        let caller = |words: &[&str]| find(words).filter(|why| why.contains("at the caller"));
         if let Some(why) = find(&["stands what belongs", "bytes heard of"]) {
             return Self::Wrong(why);
         }
-        if let Some(why) = caller(&["ended after"]) {
+        if let Some(why) = find(&["ended after"]) {
             return Self::Silent(why);
         }
         said.first().map_or(Self::Fine, |why| Self::Lost(why.clone()))

@@ -131,24 +131,14 @@ impl Ledger {
             .iter()
             .any(|one| one.is_about(member) && within(one.asked, one.over() + REVOKED));
         revoked
-            || self.excuses_silent_end(at)
             || self.hurts.iter().any(|hurt| match hurt.fault {
+                Fault::KillGateway | Fault::StopGateway => within(hurt.from, hurt.from + DRAIN + SUSPECTED),
                 Fault::Kill(_) | Fault::Stop(_) | Fault::LoseQuorum | Fault::KillAll => {
                     hurt.is_about(member) && within(hurt.from, hurt.from + SESSIONS_WAIT)
                 }
                 _ => false,
             })
             || self.outage(member, at) >= OUTAGE
-    }
-
-    /// Whether a session may have ended without an error though not all was said: the kernel closes the sockets of a
-    /// gateway that was killed, in whichever way.
-    pub(super) fn excuses_silent_end(&self, at: Duration) -> bool {
-        self.hurts.iter().any(|hurt| {
-            matches!(hurt.fault, Fault::KillGateway | Fault::StopGateway)
-                && at + MOMENT >= hurt.from
-                && at <= hurt.from + DRAIN + SUSPECTED
-        })
     }
 
     /// How much of the time that sessions wait the member, or some member, was out of reach.
@@ -222,7 +212,6 @@ mod tests {
         assert!(!ledger.excuses_open(Some("b"), s(9), s(11)));
         assert!(ledger.excuses_loss(Some("a"), s(40)) && !ledger.excuses_loss(Some("a"), s(60)));
         assert!(!ledger.excuses_loss(Some("b"), s(11)) && !ledger.excuses_loss(Some("a"), s(9)));
-        assert!(!ledger.excuses_silent_end(s(10)));
     }
 
     #[test]
@@ -283,7 +272,7 @@ mod tests {
     fn a_gateway_excuses_everything_until_its_members_are_back() {
         let ledger = ledger(Fault::KillGateway, 10, 12);
         assert!(ledger.excuses_open(None, s(20), s(21)) && !ledger.excuses_open(None, s(23), s(24)));
-        assert!(ledger.excuses_loss(Some("b"), s(10)) && ledger.excuses_silent_end(s(10)));
+        assert!(ledger.excuses_loss(Some("b"), s(10)));
         assert!(!ledger.excuses_loss(Some("b"), s(30)));
     }
 }

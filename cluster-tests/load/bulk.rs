@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    fmt::Display,
+    io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
@@ -163,55 +164,79 @@ fn exchange(
     stop: &Stop,
     heard: &AtomicU64,
 ) -> Result<(), String> {
+    // After a failure in one direction the other must not wait.
+    let told = |result: Result<(), Failed>| {
+        if result.is_err() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        result
+    };
     thread::scope(|scope| {
-        let saying = scope.spawn(|| told(socket, send(socket, say, pace, stop)));
-        let hearing = told(socket, receive(socket, hear, heard));
-        let said = saying.join().unwrap_or_else(|_| Err("the sender panicked".into()));
-        hearing.and(said)
+        let saying = scope.spawn(|| told(send(socket, say, pace, stop)));
+        let hearing = told(receive(socket, hear, heard));
+        let said = saying.join().unwrap_or_else(|_| Err(Failed::new("the sender panicked")));
+        match (hearing, said) {
+            // A socket tells of its reset once, to whoever comes first; the other one hears an end.
+            (Err(_), Err(said)) if said.is_reset => Err(said.why),
+            (hearing, said) => hearing.and(said).map_err(|failed| failed.why),
+        }
     })
 }
 
-/// After a failure in one direction the other must not wait.
-fn told<T>(socket: &TcpStream, result: Result<T, String>) -> Result<T, String> {
-    if result.is_err() {
-        let _ = socket.shutdown(Shutdown::Both);
-    }
-    result
+/// Why one direction did not come to its end.
+struct Failed {
+    why: String,
+    /// The other end of the connection has said so.
+    is_reset: bool,
 }
 
-fn send(mut socket: &TcpStream, (bytes, length): (Bytes, u64), pace: u64, stop: &Stop) -> Result<(), String> {
+impl Failed {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_reset: false }
+    }
+
+    fn of(error: &io::Error, when: impl Display) -> Self {
+        Self { why: format!("{when}: {error}"), is_reset: error.kind() == ErrorKind::ConnectionReset }
+    }
+}
+
+fn send(mut socket: &TcpStream, (bytes, length): (Bytes, u64), pace: u64, stop: &Stop) -> Result<(), Failed> {
     let (mut random, mut buffer) = (Random::new(length), vec![0; PIECE_MAX as usize]);
     let (start, mut sent) = (Instant::now(), 0);
     while sent < length {
         if stop.is_set() {
-            return Err(format!("given up after {sent} of {length} bytes said"));
+            return Err(Failed::new(format!("given up after {sent} of {length} bytes said")));
         }
         // Pieces of all sizes, so that they end anywhere in a frame.
         let piece = (1 + random.below(PIECE_MAX)).min(length - sent);
         let piece = &mut buffer[..piece as usize];
         bytes.fill(sent, piece);
-        socket.write_all(piece).map_err(|error| format!("after {sent} of {length} bytes said: {error}"))?;
+        socket
+            .write_all(piece)
+            .map_err(|error| Failed::of(&error, format_args!("after {sent} of {length} bytes said")))?;
         sent += piece.len() as u64;
         wait::until(start + Duration::from_secs_f64(sent as f64 / pace as f64));
     }
-    socket.shutdown(Shutdown::Write).map_err(|error| format!("after all {length} bytes said: {error}"))
+    socket
+        .shutdown(Shutdown::Write)
+        .map_err(|error| Failed::of(&error, format_args!("after all {length} bytes said")))
 }
 
-fn receive(mut socket: &TcpStream, (bytes, length): (Bytes, u64), heard: &AtomicU64) -> Result<(), String> {
+fn receive(mut socket: &TcpStream, (bytes, length): (Bytes, u64), heard: &AtomicU64) -> Result<(), Failed> {
     let (mut buffer, mut got) = (vec![0; PIECE_MAX as usize], 0);
     loop {
         let count = socket
             .read(&mut buffer)
-            .map_err(|error| format!("after {got} of {length} bytes heard: {error}"))?;
+            .map_err(|error| Failed::of(&error, format_args!("after {got} of {length} bytes heard")))?;
         if count == 0 {
-            let whole = got == length;
-            return if whole { Ok(()) } else { Err(format!("ended after {got} of {length} bytes heard")) };
+            let early = || Failed::new(format!("ended after {got} of {length} bytes heard"));
+            return if got == length { Ok(()) } else { Err(early()) };
         }
-        bytes.check(got, &buffer[..count])?;
+        bytes.check(got, &buffer[..count]).map_err(Failed::new)?;
         got += count as u64;
         heard.fetch_add(count as u64, SeqCst);
         if got > length {
-            return Err(format!("{got} bytes heard of {length}"));
+            return Err(Failed::new(format!("{got} bytes heard of {length}")));
         }
     }
 }

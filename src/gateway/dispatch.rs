@@ -172,7 +172,6 @@ impl Dispatcher {
         wanted: Wanted,
         meters: Arc<SessionMeters>,
     ) {
-        reset_unless_ended(&caller);
         let shared = self.shared.clone();
         let opening = shared.opening.token();
         let entry = shared.sessions.begin(&wanted, &meters, from, rand::random());
@@ -355,7 +354,7 @@ impl Shared {
         }
     }
 
-    /// Resets the caller.
+    /// Resets the caller: whoever gets nothing must not take it for an empty answer.
     fn lose(caller: TcpStream, entry: Entry, (wanted, meters): (&Wanted, &SessionMeters), lost: Lost) {
         let Lost { failure, detail } = lost;
         info!(
@@ -368,6 +367,8 @@ impl Shared {
             "caller reset, no session could be opened"
         );
         entry.end(Outcome::NotOpened(failure), detail);
+        // If that fails, the caller is gone already.
+        let _ = caller.set_zero_linger();
         drop(caller);
     }
 }
@@ -377,14 +378,5 @@ fn caller_key_of(from: SocketAddr) -> u64 {
     match from.ip().to_canonical() {
         IpAddr::V4(ip) => caller_key(&ip.octets()),
         IpAddr::V6(ip) => caller_key(&ip.octets()),
-    }
-}
-
-/// From now on, whatever closes the connection resets it, also that this process is killed: who gets nothing must not take it
-/// for an empty answer.
-fn reset_unless_ended(caller: &TcpStream) {
-    if let Err(error) = caller.set_zero_linger() {
-        // It is gone already.
-        debug!(%error, "caller cannot be reset");
     }
 }

@@ -36,6 +36,10 @@ const TURN_MAX: usize = 64 * 1024;
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 const SETTLE_POLL: Duration = Duration::from_millis(20);
 
+/// Whether a socket may be one that is reset by whatever closes it, until its end takes that back. Not on macOS, where no
+/// option of a socket can be set that was shut down both ways: there, only what this process sees is reset.
+pub const RESETS_WHEN_KILLED: bool = !cfg!(target_vendor = "apple");
+
 /// What a splice carried and how it ended.
 #[derive(Debug)]
 pub struct SpliceReport {
@@ -58,7 +62,8 @@ pub enum SpliceEnd {
 }
 
 /// Copies both ways until both directions have ended, each by itself. An end is passed on as an end and a reset as a
-/// reset, never as an end: whatever else closes the socket, be it that this process is killed, resets it.
+/// reset, never as an end: whatever else closes the socket, be it that this process is killed, resets it
+/// ([`RESETS_WHEN_KILLED`]).
 /// `on_socket_loss` is what the peer is told when the socket breaks.
 pub async fn splice(
     session: SessionStream,
@@ -66,19 +71,20 @@ pub async fn splice(
     on_socket_loss: ResetReason,
 ) -> SpliceReport {
     let meter = session.meter();
-    if let Err(error) = socket.set_zero_linger() {
-        tracing::debug!(session = session.id(), %error, "the socket cannot be reset");
+    if RESETS_WHEN_KILLED {
+        reset_on_close(&socket, session.id());
     }
     let end = tokio::select! {
         end = carry(&session, &mut socket) => end,
         error = session.cut() => SpliceEnd::Session(error),
     };
     match &end {
-        SpliceEnd::Finished => {
+        SpliceEnd::Finished if RESETS_WHEN_KILLED => {
             // All was said: what is still on its way may arrive. If that fails, the socket is gone already.
             let _ = SockRef::from(&socket).set_linger(None);
         }
-        SpliceEnd::Session(_) => {}
+        SpliceEnd::Finished => {}
+        SpliceEnd::Session(_) => reset_on_close(&socket, session.id()),
         SpliceEnd::Socket(error) => {
             let detail = error.to_string();
             settle(&session).await;
@@ -86,6 +92,13 @@ pub async fn splice(
         }
     }
     SpliceReport { to_socket: meter.received(), from_socket: meter.sent(), end }
+}
+
+/// The other end of the socket must not take a cut for an end.
+fn reset_on_close(socket: &TcpStream, session: u64) {
+    if let Err(error) = socket.set_zero_linger() {
+        tracing::debug!(session, %error, "the socket cannot be reset");
+    }
 }
 
 async fn carry(session: &SessionStream, socket: &mut TcpStream) -> SpliceEnd {

@@ -10,10 +10,10 @@ pub(super) fn check(evidence: &Evidence) -> Finding {
         || evidence.sessions.iter().map(|(seen, _)| seen).filter(|seen| seen.kind != Kind::Forbidden);
     let wrong = carried().filter_map(|seen: &Seen| match &seen.end {
         End::Wrong(what) => Some(format!("{:?} that began at {:.1?}: {what}", seen.kind, seen.begun)),
-        End::Silent(how) if !evidence.ledger.excuses_silent_end(seen.ended) => {
+        End::Silent(how) => {
             Some(format!("{:?} ended at {:.1?} without an error: {how}", seen.kind, seen.ended))
         }
-        End::Silent(_) | End::Fine | End::Lost(_) => None,
+        End::Fine | End::Lost(_) => None,
     });
     let seen = format!("{} sessions, every byte", carried().count());
     Finding::new("bytes arrive once and in order, or the session ends with an error", seen, wrong.collect())

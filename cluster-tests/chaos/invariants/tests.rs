@@ -58,9 +58,10 @@ fn nothing_is_wrong_with_what_went_well() {
 
 #[test]
 fn a_wrong_byte_and_a_quiet_end_are_told() {
-    for end in [End::Wrong("at byte 6000".into()), End::Silent("end of file".into())] {
+    let quiet = || End::Silent("end of file".into());
+    for (end, at) in [(End::Wrong("at byte 6000".into()), 9), (quiet(), 9), (quiet(), 100)] {
         let mut evidence = hurt(Fault::KillGateway, 100, 101);
-        evidence.sessions.push((seen(Kind::Talk, 1, Some(1), 9, end), None));
+        evidence.sessions.push((seen(Kind::Talk, 1, Some(1), at, end), None));
         assert!(broken(&evidence)[0].starts_with("bytes arrive once"), "{:?}", broken(&evidence));
     }
 }

@@ -48,7 +48,10 @@ fn a_killed_gateway_resets_its_callers() {
 
 #[test]
 fn a_killed_agent_resets_its_targets() {
-    let mut site = Site::with_agents(1);
+    // So long does the gateway wait for the agent to come back.
+    let mut site = Site::builder().gateway_file("tunnel: {resume_within: 2s}\n").start();
+    site.add_agent("agent-1", &[]);
+    site.wait_for_members(1);
     let (caller, target) = session(&site, "watched");
     site.agents[0].process.kill();
     is_reset(target);

@@ -102,7 +102,7 @@ impl Shared {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(key).filter(|entry| entry.waits.is_some()) else { return Ok(()) };
         let Some(address) = entry.address else { return Ok(()) };
-        let listener = bind::bind(address)?;
+        let listener = bind::bind_for_callers(address)?;
         if let Some(waits) = entry.waits.take() {
             waits.cancel();
         }

@@ -85,7 +85,7 @@ impl Reservation {
         let any = |host| bind::bind_any(host, self.shared.ports, rand::random());
         let listener = match wish {
             Some(address) if address.port() == 0 => any(address.ip()),
-            Some(address) => bind::bind(address),
+            Some(address) => bind::bind_for_callers(address),
             None => any(self.shared.host),
         }?;
         let address = bind::local_address(&listener)?;

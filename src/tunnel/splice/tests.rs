@@ -76,6 +76,21 @@ async fn carries_both_ways_and_ends_cleanly() {
 }
 
 #[tokio::test]
+async fn what_was_said_arrives_though_it_is_read_late() {
+    let Path { mut caller, mut target, near, .. } = path().await;
+    // Neither the caller's system nor the gateway's has room for all of it at once, both together have.
+    let answer = noise(300_000);
+    SockRef::from(&caller).set_recv_buffer_size(8 * 1024).unwrap();
+    caller.shutdown().await.unwrap();
+    target.write_all(&answer).await.unwrap();
+    target.shutdown().await.unwrap();
+    assert!(matches!(report(near).await.end, SpliceEnd::Finished), "the gateway has closed its socket");
+    let mut got = Vec::new();
+    caller.read_to_end(&mut got).await.unwrap();
+    assert!(got == answer, "{} bytes", got.len());
+}
+
+#[tokio::test]
 async fn a_targets_reset_resets_the_caller() {
     let Path { mut caller, target, near, far, .. } = path().await;
     target.set_zero_linger().unwrap();
