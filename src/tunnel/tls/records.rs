@@ -145,6 +145,9 @@ trait Session {
     type Data;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether the next call of [`Self::process`] gives ciphertext without looking at what came.
+    fn has_to_send(&self) -> bool;
 }
 
 impl Session for UnbufferedClientConnection {
@@ -153,6 +156,10 @@ impl Session for UnbufferedClientConnection {
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn has_to_send(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Session for UnbufferedServerConnection {
@@ -160,6 +167,10 @@ impl Session for UnbufferedServerConnection {
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn has_to_send(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -174,6 +185,10 @@ fn drive<S: Session>(
     let mut ended = false;
     let mut failed = None;
     loop {
+        // The alert is out, and what it is about must not be looked at again: rustls takes it for another failure.
+        if let Some(error) = failed.take_if(|_| !session.has_to_send()) {
+            return Err(broken(error));
+        }
         let UnbufferedStatus { mut discard, state } = session.process(incoming);
         let step = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -205,17 +220,14 @@ fn drive<S: Session>(
             Ok(ConnectionState::Closed) => Some(Step::Ended),
             Ok(_) => return Err(io::Error::other("early data was never offered")),
             // The alert comes with the next call.
-            Err(error) if failed.is_none() => {
+            Err(error) => {
                 failed = Some(error);
                 None
             }
-            Err(_) => Some(Step::NeedsMore),
         };
         incoming.advance(discard);
-        match (step, failed.take()) {
-            (Some(_), Some(error)) => return Err(broken(error)),
-            (Some(step), None) => return Ok(step),
-            (None, error) => failed = error,
+        if let (Some(step), None) = (step, &failed) {
+            return Ok(step);
         }
     }
 }

@@ -40,6 +40,32 @@ async fn pair(
     tokio::join!(accept, connect)
 }
 
+/// What came from `end`, which is told something that is no TLS.
+async fn answer_to_no_tls(end: impl AsyncFnOnce(TcpStream) -> io::Error) -> (io::Error, Vec<u8>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stranger = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    stranger.write_all(b"SSH-2.0-OpenSSH\r\n").await.unwrap();
+    let error = end(listener.accept().await.unwrap().0).await;
+    let mut answer = Vec::new();
+    stranger.read_to_end(&mut answer).await.unwrap();
+    (error, answer)
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_is_told_once_and_is_an_error() {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
+    let (server, client) = configs();
+    let accept = async |socket| TlsStream::accept(server, socket).await.unwrap_err();
+    let (error, answer) = answer_to_no_tls(accept).await;
+    assert_eq!((error.kind(), &*answer), (io::ErrorKind::InvalidData, &ALERT[..]));
+    let connect =
+        async |socket| TlsStream::connect(client, "localhost".try_into().unwrap(), socket).await.unwrap_err();
+    let (error, answer) = answer_to_no_tls(connect).await;
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(answer.ends_with(&ALERT), "its hello, and one alert: {answer:?}");
+    assert!(!answer[..answer.len() - ALERT.len()].ends_with(&ALERT), "one alert: {answer:?}");
+}
+
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 31 % 251) as u8).collect()
 }
