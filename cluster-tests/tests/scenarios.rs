@@ -9,6 +9,7 @@ mod scenarios {
     mod chaos;
     mod cli;
     mod demo;
+    mod doctor;
     mod drain;
     mod drain_move;
     mod echo_recycle;

@@ -29,6 +29,7 @@ mod build;
 mod readiness;
 
 pub use build::StartError;
+pub(crate) use build::{extra_roots, read_roots};
 pub use readiness::Readiness;
 
 /// How long gateways get to hear that the tunnels close.

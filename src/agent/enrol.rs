@@ -75,9 +75,17 @@ pub(crate) async fn enrol(
 
 /// The group that a token is for, by its own word: nobody has checked the signature.
 pub(crate) fn claimed_group(token: &str) -> Option<GroupId> {
+    claims(token)?.get("sub")?.as_str()?.parse().ok()
+}
+
+/// When a token ends, likewise; seconds since the Unix epoch.
+pub(crate) fn claimed_end(token: &str) -> Option<u64> {
+    claims(token)?.get("exp")?.as_u64()
+}
+
+fn claims(token: &str) -> Option<serde_json::Value> {
     let body = token.split('.').nth(1)?;
-    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
-    claims.get("sub")?.as_str()?.parse().ok()
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
 }
 
 /// What to ask of a gateway for `csr`, DER.
@@ -95,7 +103,8 @@ pub(crate) async fn ask(cloud: &Cloud, request: &v1::EnrolRequest) -> Result<v1:
     cloud.ask(call).await
 }
 
-fn read_token(token: &Token) -> Result<String, EnrolError> {
+/// The text of a token.
+pub(crate) fn read_token(token: &Token) -> Result<String, EnrolError> {
     let read = token.read().map_err(|source| {
         let path = token.file().unwrap_or(std::path::Path::new("")).to_owned();
         EnrolError::TokenFile { path, source }

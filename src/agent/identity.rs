@@ -90,6 +90,16 @@ impl Folder {
         Ok(Self(path.to_owned()))
     }
 
+    /// The folder as it is, for who only looks: it is neither made nor protected.
+    pub(crate) fn as_it_is(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Whether the agent of this folder has left its group for good: the next start enrols anew.
+    pub(crate) fn has_left(&self) -> bool {
+        self.path(LEFT).exists()
+    }
+
     /// The key of this folder, made on first use: a start that failed half way goes on with the same key.
     pub(crate) fn key(&self) -> Result<PrivateKey, StoredIdentityError> {
         let path = self.path("agent.key");

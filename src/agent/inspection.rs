@@ -5,7 +5,7 @@
 //! certificate to the gateway, which then knows nobody.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -27,6 +27,10 @@ pub(crate) struct GatewayTls {
     extra: Option<Arc<Trust>>,
 }
 
+/// The certificates that the other end of one connection showed, leaf first, whether they were trusted or not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(Arc<OnceLock<Vec<CertificateDer<'static>>>>);
+
 /// Whether one connection was opened on its way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Opened(Arc<AtomicBool>);
@@ -45,15 +49,40 @@ impl GatewayTls {
     /// For one connection; what it came to stands in the second once the handshake is over.
     pub(crate) fn begin(&self) -> (Arc<ClientConfig>, Opened) {
         let opened = Opened::default();
-        let Some(extra) = &self.extra else { return (self.config.clone(), opened) };
-        let verifier = Verifier {
-            ours: self.ours.server_verifier(),
-            extra: extra.server_verifier(),
-            opened: opened.clone(),
-        };
+        if self.extra.is_none() {
+            return (self.config.clone(), opened);
+        }
+        (self.with(self.verifier(&opened)), opened)
+    }
+
+    /// As [`Self::begin`], and what was shown stands in the third as soon as it came.
+    pub(crate) fn begin_watched(&self) -> (Arc<ClientConfig>, Opened, Shown) {
+        let (opened, shown) = (Opened::default(), Shown::default());
+        let watcher = Watcher { verifier: self.verifier(&opened), shown: shown.clone() };
+        (self.with(Arc::new(watcher)), opened, shown)
+    }
+
+    fn with(&self, verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.config);
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
-        (Arc::new(config), opened)
+        config.dangerous().set_certificate_verifier(verifier);
+        Arc::new(config)
+    }
+
+    fn verifier(&self, opened: &Opened) -> Arc<dyn ServerCertVerifier> {
+        let ours = self.ours.server_verifier();
+        match &self.extra {
+            Some(extra) => {
+                Arc::new(Verifier { ours, extra: extra.server_verifier(), opened: opened.clone() })
+            }
+            None => ours,
+        }
+    }
+}
+
+impl Shown {
+    /// Empty when it did not come so far.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        self.0.get().map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -135,5 +164,49 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// Judges as another verifier does, and keeps what it was shown.
+#[derive(Debug)]
+struct Watcher {
+    verifier: Arc<dyn ServerCertVerifier>,
+    shown: Shown,
+}
+
+impl ServerCertVerifier for Watcher {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = [leaf].into_iter().chain(intermediates).map(|one| one.clone().into_owned());
+        self.shown.0.get_or_init(|| chain.collect());
+        self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,6 +11,7 @@
 //!                                       probes ────── verdicts ──────────▲
 //! ```
 //! [`AgentConfig`] says how, [`Agent::build`] enrols and opens the log, [`Agent::run`] serves until it is drained.
+//! [`examine`](examine()) looks at all that from beside, for who has to find out which hop fails.
 //!
 //! Architecture invariants: no destination is dialled but through `targets`, where both the group's rules and the
 //! site's veto must allow the very address that is connected to. What to dial next is decided by
@@ -22,6 +23,7 @@ pub mod config;
 mod control;
 mod departure;
 mod enrol;
+pub mod examine;
 mod identity;
 mod inspection;
 mod membership;
@@ -44,6 +46,7 @@ pub use agent::{Agent, Readiness, Ready, StartError};
 pub use cloud::CloudError;
 pub use config::{AgentConfig, App, GatewayUrl, Live, Overrides, ProxyUrl, Reload, Token, Way};
 pub use enrol::EnrolError;
+pub use examine::examine;
 pub use identity::{LEAVE_NOTE, StoredIdentityError};
 pub use recover::{RecoverError, Remains};
 

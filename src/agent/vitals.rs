@@ -20,7 +20,7 @@ use warren_core::{
 #[cfg_attr(windows, path = "vitals/unknown.rs")]
 mod machine;
 
-pub(crate) use machine::resident_bytes;
+pub(crate) use machine::{disk, resident_bytes};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ impl Vitals {
             (Vital::Cpu, self.cpu()),
             (Vital::Memory, machine::memory()),
             (Vital::Files, machine::files()),
-            (Vital::Disk, machine::disk(&self.data_dir)),
+            (Vital::Disk, disk(&self.data_dir)),
         ];
         for (vital, reading) in readings {
             let (used, limit) = reading.unwrap_or_default();

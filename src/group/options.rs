@@ -102,6 +102,12 @@ impl Profile {
         }
     }
 
+    /// The longest that a sync of a member's disk should take, in the middle of several: a fifth of the shortest wait
+    /// before an election, since a vote and an acknowledgement take one each, and the disk has other work.
+    pub fn sync_max(self) -> Duration {
+        self.timing().election_min / 5
+    }
+
     pub(crate) const fn timing(self) -> Timing {
         let (heartbeat, election_min, election_max) = match self {
             Self::Lan => (100, 250, 350),

@@ -37,6 +37,8 @@ pub const AGENT_LIFETIME: Duration = Duration::from_secs(7 * DAY);
 pub const GATEWAY_LIFETIME: Duration = Duration::from_secs(90 * DAY);
 /// How far certificates are dated back, for clocks that are behind ours.
 pub const SKEW: Duration = Duration::from_secs(5 * 60);
+/// What the name of every root begins with.
+pub const ROOT_NAME: &str = "Warren gateway authority";
 /// Roots that may be trusted at once: the one in use and, while rotating, the one before or after it.
 pub const ROOTS_MAX: usize = 2;
 
@@ -100,7 +102,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         // Two roots live side by side while rotating: their names must differ, or a verifier tries the wrong one.
-        let name = format!("Warren gateway authority {:08x}", u32::from_be_bytes(random()));
+        let name = format!("{ROOT_NAME} {:08x}", u32::from_be_bytes(random()));
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(serial);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

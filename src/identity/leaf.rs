@@ -160,6 +160,12 @@ impl GatewayIdentity {
     }
 }
 
+/// Who signed a certificate, as the certificate has it, for people; nobody has checked that. Without control characters.
+pub fn issuer_of(der: &[u8]) -> Result<String, IdentityError> {
+    let issuer = parse(der)?.issuer().to_string();
+    Ok(issuer.chars().filter(|letter| !letter.is_control()).collect())
+}
+
 /// The URI by which a certificate names a gateway.
 pub fn gateway_uri(gateway: GatewayId) -> String {
     format!("{SCHEME}{GATEWAY}{gateway}")

@@ -15,12 +15,14 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{tls::TlsStream, upgrade, websocket::accept_key};
 
 mod error;
+mod hops;
 mod proxy;
 mod race;
 #[cfg(test)]
 mod tests;
 
 pub use error::{DialError, TlsFailure};
+pub use hops::{Greeting, greet, secure};
 pub use proxy::{Proxy, ProxyError, ProxyFailure, ProxyUrlError, ViaProxy};
 pub use race::connect_first;
 

@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     client::ApiArgs,
     commands::{
-        agents, audit, ca, completion, config, contexts, customers, groups, man, probe, recover, resources,
-        sessions, tokens, users,
+        agents, audit, ca, completion, config, contexts, customers, doctor, groups, man, probe, recover,
+        resources, sessions, tokens, users,
     },
     demo::DemoArgs,
     install::ServiceVerb,
@@ -83,6 +83,11 @@ pub(crate) enum Command {
     Audit(Noun<audit::Verb>),
     /// Named gateways that commands talk to
     Context(Noun<contexts::Verb>),
+    /// Walk the hops from this machine to the gateway and name the one that fails
+    ///
+    /// Runs on an agent's machine, beside the agent or before its first start, with the same settings. It changes nothing:
+    /// it takes no lock, makes no tunnel and does not enrol.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Make one member the whole group again, when the majority is gone for good
     ///
     /// Runs on the survivor's machine while its agent is stopped, without a gateway. The members that are lost are out for
@@ -155,6 +160,8 @@ mod tests {
             "resources create db --group g --target h:5432 --policy p2c --listen 127.0.0.1:0 -o json",
             "sessions list --api https://x --token t",
             "--output json sessions show 7",
+            "doctor --config a.yaml --timeout 10s -o json",
+            "doctor --data-dir d --gateway https://a --ca c --token @t --metrics 127.0.0.1:9101",
             "recover --data-dir d --yes -o json",
             "recover --data-dir d --dry-run",
             "ca --data-dir d",

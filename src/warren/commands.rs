@@ -14,6 +14,7 @@ pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod contexts;
 pub(crate) mod customers;
+pub(crate) mod doctor;
 pub(crate) mod groups;
 pub(crate) mod man;
 pub(crate) mod probe;
@@ -34,13 +35,17 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             }
             None => serve::agent(&agent.run),
         },
+        // A name service that does not answer keeps a thread, which nobody waits for.
+        Command::Doctor(args) => runtime::wait_and_leave(doctor::run(*args, cli.output)),
         command => runtime::wait(run_once(command, cli.output)),
     }
 }
 
 async fn run_once(command: Command, format: Format) -> anyhow::Result<()> {
     match command {
-        Command::Gateway(_) | Command::Agent(_) => unreachable!("servers are run by themselves"),
+        Command::Gateway(_) | Command::Agent(_) | Command::Doctor(_) => {
+            unreachable!("they say themselves what they run on")
+        }
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Customers(noun) => customers::run(noun, format).await,
         Command::Groups(noun) => groups::run(noun, format).await,

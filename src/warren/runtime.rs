@@ -28,6 +28,14 @@ pub(crate) fn wait<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyho
     run(&mut Builder::new_multi_thread(), command)
 }
 
+/// Likewise; calls that block and are left behind end with the process.
+pub(crate) fn wait_and_leave<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    runtime.shutdown_background();
+    done
+}
+
 fn run<T>(builder: &mut Builder, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime: Runtime = builder.enable_all().build()?;
     runtime.block_on(future)

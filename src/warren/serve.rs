@@ -19,9 +19,9 @@ mod agent;
 mod flags;
 mod gateway;
 
-pub(crate) use agent::run as agent;
 #[cfg(windows)]
 pub(crate) use agent::run_here as agent_here;
+pub(crate) use agent::{overrides_beside, run as agent};
 pub(crate) use flags::{AgentArgs, GatewayArgs, SiteArgs};
 pub(crate) use gateway::run as gateway;
 

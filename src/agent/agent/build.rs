@@ -194,13 +194,13 @@ fn warn_of_other_group(identity: &Identity, token: Option<&Token>) {
 }
 
 /// The roots of proxies that open TLS, all in one.
-fn extra_roots(config: &AgentConfig) -> Result<Option<Arc<Trust>>, StartError> {
+pub(crate) fn extra_roots(config: &AgentConfig) -> Result<Option<Arc<Trust>>, StartError> {
     let files = config.extra_ca.iter().map(|path| read_roots(path));
     let pem = files.collect::<Result<Vec<_>, _>>()?;
     Ok(if pem.is_empty() { None } else { Some(Trust::from_pem(&pem.join("\n"))?) })
 }
 
-fn read_roots(path: &Path) -> Result<String, StartError> {
+pub(crate) fn read_roots(path: &Path) -> Result<String, StartError> {
     fs::read_to_string(path).map_err(|source| StartError::Ca { path: path.to_owned(), source })
 }
 

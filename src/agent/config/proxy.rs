@@ -55,10 +55,20 @@ impl Way {
 
     /// The host and port that a connection to `gateway` goes to first.
     pub(crate) fn first_stop<'a>(&'a self, gateway: &'a GatewayUrl) -> (&'a str, u16) {
-        match &self.proxy {
-            Some(proxy) if !self.passes_by(gateway) => (proxy.place().host(), proxy.place().port()),
-            _ => (gateway.host(), gateway.port()),
+        match self.proxy_to(gateway) {
+            Some(proxy) => (proxy.place().host(), proxy.place().port()),
+            None => (gateway.host(), gateway.port()),
         }
+    }
+
+    /// The proxy on the way to `gateway`, if there is one.
+    pub(crate) fn proxy_to(&self, gateway: &GatewayUrl) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.passes_by(gateway))
+    }
+
+    /// Entries of `NO_PROXY` that mean nothing here.
+    pub(crate) fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// Says in the log how each gateway is reached.

@@ -129,10 +129,20 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, app: Router) {
 }
 
 async fn tunnel(State(facts): State<Arc<Facts>>, mut request: Request) -> Response {
-    if facts.seen.lock().unwrap().revoked || request.extensions().get::<PeerIdentity>().is_none() {
-        return Response::builder().status(403).body(Body::from("agent was revoked")).unwrap();
+    let refused = |status: u16, reason: &str, text: &str| {
+        let body = Body::from(text.to_owned());
+        Response::builder().status(status).header("warren-reason", reason).body(body).unwrap()
+    };
+    if request.extensions().get::<PeerIdentity>().is_none() {
+        return refused(401, "no_certificate", "peer showed no certificate");
     }
-    let (response, upgrading) = upgrade::upgrade(&mut request).unwrap();
+    if facts.seen.lock().unwrap().revoked {
+        return refused(403, "revoked", "agent was revoked");
+    }
+    let (response, upgrading) = match upgrade::upgrade(&mut request) {
+        Ok(begun) => begun,
+        Err(error) => return refused(400, "upgrade", &error.to_string()),
+    };
     tokio::spawn(async move {
         let upgraded = upgrading.stream::<tokio_rustls::server::TlsStream<TcpStream>>().await.unwrap();
         let (hello, budget) = (Hello::new(1, 0, 0), Budget::default());

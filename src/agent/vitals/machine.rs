@@ -41,7 +41,7 @@ pub(super) fn files() -> Option<(u64, u64)> {
 }
 
 /// What others than root may not use counts as used.
-pub(super) fn disk(data_dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk(data_dir: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(data_dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     let free = bytes(stat.f_bavail);

@@ -14,7 +14,7 @@ pub(super) fn files() -> Option<(u64, u64)> {
     None
 }
 
-pub(super) fn disk(_data_dir: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk(_data_dir: &Path) -> Option<(u64, u64)> {
     None
 }
 

@@ -1,6 +1,6 @@
 //! `warren agent`
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 #[cfg(windows)]
 use anyhow::Context;
@@ -8,8 +8,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use warren_agent::{Agent, AgentConfig, Live, Overrides, ProxyUrl, Ready, Token};
+use warren_core::trace::OtlpOverrides;
 
-use super::{AgentArgs, clear_ready, follow, not_ready_yet, observer, variable};
+use super::{AgentArgs, SiteArgs, clear_ready, follow, not_ready_yet, observer, variable};
 use crate::{
     limits,
     observe::Readiness,
@@ -136,30 +137,57 @@ fn follow_filter(mut live: watch::Receiver<Arc<Live>>, telemetry: Telemetry) -> 
 
 fn overrides(args: &AgentArgs) -> Overrides {
     Overrides {
-        data_dir: args.site.data_dir.clone(),
-        gateways: args.site.gateways.clone(),
-        ca: args.site.ca.clone(),
-        token: args.site.token.clone().map(Token::from),
-        name: args.site.name.clone(),
-        peer_listen: args.site.peer_listen.clone(),
-        peer_advertise: args.site.peer_advertise.clone(),
-        metrics: args.site.metrics.clone(),
         tunnels: args.tunnels.clone(),
         profile: args.profile.clone(),
         drain: args.drain.clone(),
         threads: args.threads.clone(),
         log: args.log.filter.clone(),
-        proxy: args.site.proxy.clone().filter(|url| !url.is_empty()).map(given_proxy),
+        otlp: args.otlp.overrides(),
+        pod: args.pod.clone(),
+        ..site_overrides(&args.site)
+    }
+}
+
+/// What an agent would be told by flags of its site and by its environment, for who runs none.
+pub(crate) fn overrides_beside(site: &SiteArgs) -> Overrides {
+    Overrides {
+        tunnels: variable("WARREN_TUNNELS"),
+        profile: variable("WARREN_PROFILE"),
+        drain: variable("WARREN_DRAIN"),
+        threads: variable("WARREN_THREADS"),
+        log: variable("WARREN_LOG"),
+        otlp: OtlpOverrides {
+            url: variable("WARREN_OTLP"),
+            sample: variable("WARREN_OTLP_SAMPLE"),
+            ca: variable("WARREN_OTLP_CA").map(PathBuf::from),
+            headers: Vec::new(),
+            environment_headers: variable("WARREN_OTLP_HEADERS"),
+        },
+        pod: variable("WARREN_POD"),
+        ..site_overrides(site)
+    }
+}
+
+fn site_overrides(site: &SiteArgs) -> Overrides {
+    Overrides {
+        data_dir: site.data_dir.clone(),
+        gateways: site.gateways.clone(),
+        ca: site.ca.clone(),
+        token: site.token.clone().map(Token::from),
+        name: site.name.clone(),
+        peer_listen: site.peer_listen.clone(),
+        peer_advertise: site.peer_advertise.clone(),
+        metrics: site.metrics.clone(),
+        proxy: site.proxy.clone().filter(|url| !url.is_empty()).map(given_proxy),
         environment_proxy: PROXY_VARIABLES
             .into_iter()
             .find_map(|from| Some(ProxyUrl { from, url: variable(from)? })),
         environment_no_proxy: NO_PROXY_VARIABLES.into_iter().find_map(variable),
-        otlp: args.otlp.overrides(),
-        app_host: args.site.app_host.clone(),
-        app_port: args.site.app_port.clone(),
-        pod: args.pod.clone(),
+        app_host: site.app_host.clone(),
+        app_port: site.app_port.clone(),
         kubernetes_host: variable("KUBERNETES_SERVICE_HOST"),
         kubernetes_port: variable("KUBERNETES_SERVICE_PORT"),
+        ..Overrides::default()
     }
 }
 
