@@ -1,5 +1,18 @@
-use super::*;
-use crate::examine::Status;
+use std::{io, path::Path, time::SystemTime};
+
+use warren_group::Profile;
+use warren_identity::Validity;
+use warren_tunnel::dial::{DialError, Greeting, ProxyFailure, TlsFailure};
+
+use super::{gateway::of_proxy, identity::certificate, *};
+use crate::{
+    config::GatewayUrl,
+    enrol::EnrolError,
+    examine::{
+        Status,
+        identity::{Known, TokenSeen},
+    },
+};
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -43,7 +56,7 @@ fn a_disk_is_judged_by_the_marks_of_the_running_agent() {
 
 #[test]
 fn a_folder_of_somebody_else_is_only_read() {
-    use folder::Seen;
+    use crate::examine::folder::Seen;
     let of = |seen: Seen| folder(Path::new("/data"), &seen);
     let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
     let check = of(Seen::Others { owner: 998, we: 0 });
