@@ -48,34 +48,25 @@ impl GatewayTls {
 
     /// For one connection; what it came to stands in the second once the handshake is over.
     pub(crate) fn begin(&self) -> (Arc<ClientConfig>, Opened) {
-        let opened = Opened::default();
         if self.extra.is_none() {
-            return (self.config.clone(), opened);
+            return (self.config.clone(), Opened::default());
         }
-        (self.with(self.verifier(&opened)), opened)
+        let (config, opened, _) = self.begin_watched();
+        (config, opened)
     }
 
     /// As [`Self::begin`], and what was shown stands in the third as soon as it came.
     pub(crate) fn begin_watched(&self) -> (Arc<ClientConfig>, Opened, Shown) {
         let (opened, shown) = (Opened::default(), Shown::default());
-        let watcher = Watcher { verifier: self.verifier(&opened), shown: shown.clone() };
-        (self.with(Arc::new(watcher)), opened, shown)
-    }
-
-    fn with(&self, verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
+        let verifier = Verifier {
+            ours: self.ours.server_verifier(),
+            extra: self.extra.as_ref().map(|extra| extra.server_verifier()),
+            opened: opened.clone(),
+            shown: shown.clone(),
+        };
         let mut config = ClientConfig::clone(&self.config);
-        config.dangerous().set_certificate_verifier(verifier);
-        Arc::new(config)
-    }
-
-    fn verifier(&self, opened: &Opened) -> Arc<dyn ServerCertVerifier> {
-        let ours = self.ours.server_verifier();
-        match &self.extra {
-            Some(extra) => {
-                Arc::new(Verifier { ours, extra: extra.server_verifier(), opened: opened.clone() })
-            }
-            None => ours,
-        }
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        (Arc::new(config), opened, shown)
     }
 }
 
@@ -112,12 +103,13 @@ pub(crate) fn advice(gateway: &GatewayUrl) -> String {
     )
 }
 
-/// Trusts our roots first, and the extra ones where ours do not know the issuer.
+/// Trusts our roots first, and the extra ones where ours do not know the issuer. Keeps what it was shown.
 #[derive(Debug)]
 struct Verifier {
     ours: Arc<dyn ServerCertVerifier>,
-    extra: Arc<dyn ServerCertVerifier>,
+    extra: Option<Arc<dyn ServerCertVerifier>>,
     opened: Opened,
+    shown: Shown,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -129,14 +121,17 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let chain = [leaf].into_iter().chain(intermediates).map(|one| one.clone().into_owned());
+        self.shown.0.get_or_init(|| chain.collect());
         let by_ours = self.ours.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        let Some(extra) = &self.extra else { return by_ours };
         // The second: an authority of the same name with another key.
         let Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) =
             by_ours
         else {
             return by_ours;
         };
-        let by_extra = self.extra.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        let by_extra = extra.verify_server_cert(leaf, intermediates, name, ocsp, now);
         self.opened.0.store(by_extra.is_ok(), Ordering::Relaxed);
         by_extra
     }
@@ -161,50 +156,6 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.ours.supported_verify_schemes()
-    }
-}
-
-/// Judges as another verifier does, and keeps what it was shown.
-#[derive(Debug)]
-struct Watcher {
-    verifier: Arc<dyn ServerCertVerifier>,
-    shown: Shown,
-}
-
-impl ServerCertVerifier for Watcher {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let chain = [leaf].into_iter().chain(intermediates).map(|one| one.clone().into_owned());
-        self.shown.0.get_or_init(|| chain.collect());
-        self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, leaf, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, leaf, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
     }
 }
 
