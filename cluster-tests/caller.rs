@@ -74,6 +74,12 @@ pub fn wait_for_end(socket: &mut TcpStream, patience: Duration) -> Result<(), St
     }
 }
 
+/// Waits for the end of a connection on which nobody says anything more, which must be a reset.
+pub fn expect_reset(mut socket: TcpStream, patience: Duration) {
+    let end = socket.set_read_timeout(Some(patience)).and_then(|()| socket.read(&mut [0]));
+    assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+}
+
 /// Bytes in which a lost, repeated or swapped piece shows.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|index| (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()

@@ -21,6 +21,16 @@ const FULL_AFTER: Duration = Duration::from_millis(100);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
+/// The first connection that says something, one byte of which is read. Probes come, too, and say nothing.
+pub fn first_to_speak(target: &TcpListener) -> io::Result<TcpStream> {
+    loop {
+        let (mut socket, _) = target.accept()?;
+        if socket.read(&mut [0])? == 1 {
+            return Ok(socket);
+        }
+    }
+}
+
 /// Sends back what it gets, half-closes when the caller does.
 pub fn echo() -> SocketAddr {
     serve(send_back)

@@ -1,11 +1,7 @@
 //! Draining with live sessions, from both ends: they finish, and they move when a tunnel breaks meanwhile. Those that are on no
 //! tunnel at the end are reset like the others: whoever is cut must not take it for an end.
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
-    time::Duration,
-};
+use std::{io::Write, net::TcpListener, time::Duration};
 
 use warren_cluster_tests::{
     Site, caller, eventually,
@@ -42,13 +38,6 @@ fn sessions_of_a_draining_gateway_finish_although_a_tunnel_breaks() {
     assert_eq!(site.gateway.wait(SOON).code(), Some(0), "{}", site.gateway.log());
 }
 
-/// Waits for the end of a connection on which nobody says anything more.
-fn is_reset(mut socket: TcpStream) {
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let end = socket.read(&mut [0]);
-    assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
-}
-
 #[test]
 fn a_session_on_no_tunnel_is_reset_when_the_gateway_stops() {
     let mut site = Site::builder().gateway_args(&["--drain", "3s"]).start();
@@ -60,7 +49,7 @@ fn a_session_on_no_tunnel_is_reset_when_the_gateway_stops() {
     let dead = site.agents[0].id.clone();
     eventually("the gateway knows", SOON, || (site.member_status(&dead) == "No response").then_some(()));
     site.gateway.terminate();
-    is_reset(session);
+    caller::expect_reset(session, SOON);
     assert_eq!(site.gateway.wait(SOON).code(), Some(0));
     let log = site.gateway.log();
     assert!(log.contains("sessions cut at the end of the drain sessions=1"), "{log}");
@@ -73,17 +62,13 @@ fn a_session_on_no_tunnel_is_reset_when_its_agent_stops() {
     let resource = site.resource("watched", target.local_addr().unwrap());
     let mut session = caller::connect(resource).unwrap();
     session.write_all(b"x").unwrap();
-    // Probes come, too, and say nothing.
-    let at_target = target
-        .incoming()
-        .map(Result::unwrap)
-        .find_map(|mut socket| (socket.read(&mut [0]).unwrap() == 1).then_some(socket));
+    let at_target = target::first_to_speak(&target).unwrap();
     relay.refuse();
     relay.cut(End::Reset);
     let agent = &mut site.agents[0].process;
     eventually("it has no tunnel", SOON, || agent.log().contains("no tunnel, will dial again").then_some(()));
     agent.terminate();
-    is_reset(at_target.unwrap());
+    caller::expect_reset(at_target, SOON);
     assert_eq!(agent.wait(SOON).code(), Some(0), "{}", agent.log());
 }
 

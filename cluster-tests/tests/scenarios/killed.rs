@@ -2,7 +2,7 @@
 //! an answer until it ends, or to a target that keeps what it got.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     time::Duration,
 };
@@ -17,19 +17,11 @@ fn session(site: &Site, name: &str) -> (TcpStream, TcpStream) {
     let resource = site.resource(name, target.local_addr().unwrap());
     let mut caller = caller::connect(resource).unwrap();
     caller.write_all(b"x").unwrap();
-    // Probes come, too, and say nothing.
-    let at_target = target.incoming().map(Result::unwrap).find_map(|mut socket| {
-        (socket.read(&mut [0]).unwrap() == 1 && socket.write(b"y").unwrap() == 1).then_some(socket)
-    });
+    let mut at_target = target::first_to_speak(&target).unwrap();
+    at_target.write_all(b"y").unwrap();
     caller.set_read_timeout(Some(SOON)).unwrap();
     caller.read_exact(&mut [0]).unwrap();
-    (caller, at_target.unwrap())
-}
-
-fn is_reset(mut socket: TcpStream) {
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let end = socket.read(&mut [0]);
-    assert_eq!(end.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    (caller, at_target)
 }
 
 #[test]
@@ -41,8 +33,8 @@ fn a_killed_gateway_resets_its_callers() {
     assert_eq!(target.read(&mut [0]).unwrap(), 0);
     let waits = caller::connect(site.resource("third", target::black_hole())).unwrap();
     site.kill_gateway();
-    for caller in [caller, has_said_all, waits] {
-        is_reset(caller);
+    for socket in [caller, has_said_all, waits] {
+        caller::expect_reset(socket, SOON);
     }
 }
 
@@ -54,6 +46,6 @@ fn a_killed_agent_resets_its_targets() {
     site.wait_for_members(1);
     let (caller, target) = session(&site, "watched");
     site.agents[0].process.kill();
-    is_reset(target);
-    is_reset(caller);
+    caller::expect_reset(target, SOON);
+    caller::expect_reset(caller, SOON);
 }
