@@ -30,8 +30,8 @@ pub use check::{Check, Hop, Outcome, Report, Status};
 /// How long a look at the data folder may take: on a network's disk it may hang.
 const FOLDER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Walks every hop in order and hands each check to `tell` as it is done. Takes `within` at most: what has no time left is
-/// told as skipped. Each step has a bound of its own besides, 15 s through a proxy and 5 s else.
+/// Walks every hop in order and hands each check to `tell` as it is done. Takes `within` at most: what has no time left has
+/// failed. Each step has a bound of its own besides, 15 s through a proxy and 5 s else.
 pub async fn examine(config: &AgentConfig, within: Duration, tell: impl FnMut(&Check)) -> Report {
     let mut sheet = Sheet { checks: Vec::new(), tell, until: Instant::now() + within };
     sheet.note(verdict::settings(config));

@@ -20,7 +20,7 @@ pub(super) fn join(
     limit: usize,
 ) {
     list.sessions.extend(theirs.sessions.into_iter().map(|session| named(session, gateway)));
-    list.total_open += theirs.total_open;
+    list.total_open = list.total_open.saturating_add(theirs.total_open);
     list.sessions.sort_by_key(|session| match session.closed_ms {
         0 => (false, Reverse(session.opened_ms)),
         closed => (true, Reverse(closed)),

@@ -1,4 +1,4 @@
-//! What an agent is told of its site, whether it is run or installed.
+//! What an agent is told of its site, whether it is run, installed or looked at.
 
 use std::path::PathBuf;
 
